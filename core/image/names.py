@@ -1,0 +1,76 @@
+"""Names of samplers and schedules ↔ the labels that the web UIs write; the registries hold both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+
+class Labelled(Protocol):
+    """An entry of a registry: it has a label beside its name."""
+
+    @property
+    def name(self) -> str:
+        """Return the registry's name."""
+        ...
+
+    @property
+    def label(self) -> str:
+        """Return the web UI's label."""
+        ...
+
+
+def _samplers() -> Mapping[str, Labelled]:
+    from ..sampling import SAMPLERS  # loads torch: only for a text that names a sampler  # noqa: PLC0415
+
+    return SAMPLERS
+
+
+def _schedulers() -> Mapping[str, Labelled]:
+    from ..sigmas import SCHEDULERS  # as above  # noqa: PLC0415
+
+    return SCHEDULERS
+
+
+def sampler_label(name: str) -> str:
+    """Return the web UI's label of sampler ``name`` (``dpmpp_2m`` → ``DPM++ 2M``), an unknown one as is."""
+    return _label(name, _samplers())
+
+
+def scheduler_label(name: str) -> str:
+    """Return the web UI's label of scheduler ``name`` (``karras`` → ``Karras``), an unknown one as is."""
+    return _label(name, _schedulers())
+
+
+def sampler_name(label: str) -> str:
+    """Return the registry's name of the sampler that a text calls ``label``, an unknown one as is."""
+    return _name(label, _samplers())
+
+
+def scheduler_name(label: str) -> str:
+    """Return the registry's name of the scheduler that a text calls ``label``, an unknown one as is."""
+    return _name(label, _schedulers())
+
+
+def split_fused(sampler: str) -> tuple[str, str] | None:
+    """Return (sampler, scheduler) names of an old label that holds both (``DPM++ 2M Karras``), else None."""
+    folded = sampler.casefold()
+    for name, entry in _schedulers().items():
+        suffix = f" {entry.label}".casefold()
+        if folded.endswith(suffix):
+            label = sampler[: -len(suffix)]
+            found = sampler_name(label)
+            return (found, name) if found in _samplers() else None
+    return None
+
+
+def _label(name: str, registry: Mapping[str, Labelled]) -> str:
+    return registry[name].label if name in registry else name
+
+
+def _name(label: str, registry: Mapping[str, Labelled]) -> str:
+    folded = label.casefold()
+    for name, entry in registry.items():
+        if entry.label.casefold() == folded:
+            return name
+    return registry[folded].name if folded in registry else label

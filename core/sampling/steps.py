@@ -1,0 +1,95 @@
+"""The few formulas that samplers share: one step's weights, as Python floats, and their application."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor
+
+from ..sigmas.model import ModelSigmas
+from .spec import Sigmas
+
+
+def combine(x: Tensor, scale: float, *terms: tuple[float, Tensor]) -> Tensor:
+    """Return ``scale * x + sum(weight * tensor)`` as a new tensor, terms of weight 0 left out."""
+    used = [(weight, tensor) for weight, tensor in terms if weight != 0.0]
+    if scale == 1.0 and used:
+        weight, tensor = used.pop(0)
+        out = x.add(tensor, alpha=weight)
+    elif scale == 0.0 and used:
+        weight, tensor = used.pop(0)
+        out = tensor * weight
+    else:
+        out = x * scale
+    for weight, tensor in used:
+        out.add_(tensor, alpha=weight)
+    return out
+
+
+def towards(denoised: Tensor, x: Tensor, ratio: float) -> Tensor:
+    """Return ``denoised + ratio * (x - denoised)`` as a new tensor: an Euler step for ``ratio`` = s'/s."""
+    return denoised.lerp(x, ratio)
+
+
+def ancestral_step(sigma: float, sigma_next: float, eta: float, flow: bool) -> tuple[float, float, float]:
+    """Return ``(down, scale, up)``: go to sigma ``down``, multiply by ``scale``, add noise times ``up``.
+
+    The result has noise level ``sigma_next``: ``(scale * down) ** 2 + up ** 2 == sigma_next ** 2``;
+    ``scale`` is 1 but for a flow, where it restores the weight ``1 - sigma_next`` of the signal.
+
+    Source: Song et al. 2021 (arXiv:2010.02502), eq. 16, in the variance-exploding form; for a flow the same
+    in ``x = (1 - s) x0 + s noise`` with ``down = s' (1 + eta (s'/s - 1))``.
+    """
+    if flow:
+        down = sigma_next * (1 + (sigma_next / sigma - 1) * eta)
+        scale = (1 - sigma_next) / (1 - down)
+        return down, scale, math.sqrt(max(sigma_next**2 - (down * scale) ** 2, 0.0))
+    up = min(sigma_next, eta * sigma_next * math.sqrt(max(1 - (sigma_next / sigma) ** 2, 0.0)))
+    return math.sqrt(max(sigma_next**2 - up**2, 0.0)), 1.0, up
+
+
+def distinct(sigmas: Sigmas, i: int, most: int) -> int:
+    """Return how many of the sigmas up to ``i``, at most ``most``, differ: the order in reach."""
+    for back in range(1, most):
+        if back > i or sigmas[i - back] == sigmas[i - back + 1]:
+            return back
+    return most
+
+
+def phi_2(h: float) -> float:
+    """Return ``(exp(-h) - 1) / h + 1``: the weight of a slope over an exponential step ``h`` > 0."""
+    return math.expm1(-h) / h + 1
+
+
+def phi_3(h: float) -> float:
+    """Return ``phi_2(h) / h - 1/2``: minus the weight of a curvature over an exponential step."""
+    return phi_2(h) / h - 0.5
+
+
+def away_from_one(sigmas: Sigmas, model: ModelSigmas) -> tuple[float, ...]:
+    """Return ``sigmas`` with a flow's first 1 moved down to 1e-4 of the run, where its log-SNR is finite."""
+    if model.is_flow and sigmas[0] >= 1:
+        return (model.percent_to_sigma(1e-4), *sigmas[1:])
+    return tuple(sigmas)
+
+
+TAIL_FROM = 0.09
+"""Below this last sigma the jump to 0 costs less than its extrapolation."""
+
+
+def tail_share(sigma: float, sigma_before: float, power: float) -> float:
+    """Return how far beyond the last denoised to go at the jump from ``sigma`` to 0; 0 is the plain jump.
+
+    The change of the denoised per step is taken to vanish with ``sigma ** power``: the sum of all changes to
+    come is ``sigma**p / (sigma_before**p - sigma**p)`` times the last.  No gain below ``TAIL_FROM``, nor on
+    equal sigmas.
+    """
+    if power <= 0 or sigma < TAIL_FROM or sigma_before <= sigma:
+        return 0.0
+    return 1 / ((sigma_before / sigma) ** power - 1)
+
+
+def tail(denoised: Tensor, previous: Tensor | None, sigmas: Sigmas, power: float) -> Tensor:
+    """Return the end of a run at sigma 0, from the last two denoised; see ``tail_share``."""
+    share = tail_share(sigmas[-2], sigmas[-3], power) if previous is not None else 0.0
+    return denoised if previous is None or share == 0 else previous.lerp(denoised, 1 + share)

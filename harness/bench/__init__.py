@@ -1,0 +1,1 @@
+"""Benchmarks: each module measures one thing and has `run() -> dict[str, float]`; ratios, within one run."""

@@ -1,0 +1,1 @@
+"""The subcommands of `sd-concord`: each module has `add_arguments(parser)` and `run(args) -> int`."""

@@ -1,0 +1,157 @@
+"""`sd-concord generate`: pictures from a prompt, written with everything that made them."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torch import Tensor
+
+from ...core.errors import BadFile, BadValue
+from ...core.image import ConcordSettings, Generation, save_image, save_numbered
+from ...core.image.files import FORMATS
+from ...core.prompt import DIALECTS
+from ..pipeline import Picture, Pipeline, sampler_and_scheduler
+from .options import add_model_arguments, load_pipeline, size
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("prompt", help="what to draw, in A1111's syntax")
+    parser.add_argument("-n", "--negative", default="", metavar="TEXT", help="what to keep out")
+    parser.add_argument(
+        "--dialect",
+        default="a1111",
+        choices=sorted(DIALECTS),
+        help="a1111 to the letter; concord mends its traps",
+    )
+    group = parser.add_argument_group("sampling")
+    group.add_argument("--steps", type=int, default=20, help="sampling steps; default: 20")
+    group.add_argument("--cfg", type=float, help="CFG scale; default: 7, 4 for the embedded model")
+    group.add_argument(
+        "--cfg-rescale", type=float, default=0.0, metavar="0…1", help="CFG rescale; default: 0"
+    )
+    group.add_argument(
+        "--sampler", default="dpmpp_2m", help="name or label, such as euler or 'Euler a'; default: dpmpp_2m"
+    )
+    group.add_argument("--scheduler", help="name or label, such as karras; default: the sampler's own")
+    group.add_argument("--seed", type=int, default=-1, help="a whole number; -1 draws one; default: -1")
+    group.add_argument("--size", type=size, help="512 or 512x768 (width x height); default: the model's own")
+    group.add_argument(
+        "--clip-skip", type=int, default=1, metavar="N", help="1 reads the last layer; default: 1"
+    )
+    group.add_argument(
+        "--batch", type=int, default=1, metavar="N", help="pictures made at once, seeds counted up"
+    )
+    group.add_argument(
+        "--count", type=int, default=1, metavar="N", help="batches, one after another; default: 1"
+    )
+    add_model_arguments(parser)
+    group = parser.add_argument_group("output")
+    group.add_argument(
+        "--out", type=Path, default=Path("outputs"), help="a picture file or a folder; default: outputs"
+    )
+    group.add_argument("--preview", type=Path, help="a picture file, written anew while it is being made")
+    group.add_argument("--preview-every", type=int, default=5, metavar="STEPS", help="default: 5")
+    group.add_argument("-q", "--quiet", action="store_true", help="no progress bar, only the paths")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Make the pictures; those finished before Ctrl-C are kept."""
+    for name in ("steps", "batch", "count", "clip_skip", "preview_every"):
+        if (value := getattr(args, name)) < 1:
+            raise BadValue(f"--{name.replace('_', '-')} is {value}; pass 1 or more")
+    sampler, scheduler = sampler_and_scheduler(args.sampler, args.scheduler)
+    _check_out(args)
+    pipeline = load_pipeline(args)
+    record = pipeline.complete(
+        Generation(
+            prompt=args.prompt,
+            negative_prompt=args.negative,
+            steps=args.steps,
+            cfg=args.cfg,
+            sampler=sampler,
+            scheduler=scheduler,
+            seed=args.seed,
+            size=args.size,
+            clip_skip=args.clip_skip,
+            concord=_own_settings(args),
+        )
+    )
+    place = Place(args.out, args.batch * args.count)
+    warned: set[str] = set()
+    for i in range(args.count):
+        batch = _batch(record, i * args.batch)
+        pictures = _make(pipeline, batch, args)
+        for line in pipeline.warnings:
+            if line not in warned:
+                _say(f"warning: {line}")
+        warned.update(pipeline.warnings)
+        for picture in pictures:
+            print(place.save(picture))  # noqa: T201
+    return 0
+
+
+@dataclass
+class Place:
+    """Where pictures go: a folder, numbered as the web UIs do, or files named after the one given."""
+
+    out: Path
+    total: int
+    done: int = 0
+
+    def save(self, picture: Picture) -> Path:
+        """Write the next picture and return its path."""
+        self.done += 1
+        if not _names_file(self.out):
+            return save_numbered(self.out, picture.image, picture.generation).resolve()
+        path = self.out if self.total == 1 else self.out.with_stem(f"{self.out.stem}-{self.done}")
+        return save_image(path, picture.image, picture.generation).resolve()
+
+
+def _names_file(out: Path) -> bool:
+    return out.suffix.lower() in FORMATS
+
+
+def _own_settings(args: argparse.Namespace) -> ConcordSettings | None:
+    dialect = None if args.dialect == "a1111" else args.dialect
+    settings = ConcordSettings(cfg_rescale=args.cfg_rescale or None, dialect=dialect)
+    return None if settings == ConcordSettings() else settings
+
+
+def _batch(record: Generation, offset: int) -> Generation:
+    assert record.seed is not None
+    return replace(record, seed=record.seed + offset)
+
+
+def _make(pipeline: Pipeline, record: Generation, args: argparse.Namespace) -> list[Picture]:
+    from tqdm import tqdm
+
+    with tqdm(total=record.steps, unit="step", disable=args.quiet, leave=False, file=sys.stderr) as bar:
+
+        def watch(done: int, denoised: Tensor) -> None:
+            bar.update(done - bar.n)
+            if args.preview and done % args.preview_every == 0:
+                save_image(args.preview, next(iter(pipeline.decode(denoised[:1]))), record)
+
+        return pipeline.generate(record, batch=args.batch, watch=watch)
+
+
+def _check_out(args: argparse.Namespace) -> None:
+    """Raise before any work when the pictures could not be written."""
+    folder = args.out.parent if _names_file(args.out) else args.out
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".concord-can-write"
+        probe.touch()
+        with suppress(FileNotFoundError):
+            probe.unlink()
+    except OSError as error:
+        raise BadFile(f"cannot write to {folder}: {error.strerror}; name another place with --out") from error
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)  # noqa: T201

@@ -1,0 +1,156 @@
+"""Train the UNet and the text encoder together on latents and freshly worded captions.
+
+Loss: mean square error of the noise, weighted by ``min(snr, 5) / snr`` (Hang et al. 2023, arXiv:2303.09556)
+and by ``clip(1 / alpha_bar, 1, 10)``, since the plain loss hardly sees the high noise where layout is decided.
+"""
+
+from __future__ import annotations
+
+import copy
+import random
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...core.prompt import chunk_tokens, clip_tokenizer
+from .captions import caption
+from .latents import Examples
+from .muon import Muon, split_parameters
+from .networks import SCHEDULER, make_text_encoder, make_unet
+from .parallel import average_gradients, rank
+from .run import Run, learning_rate
+from .vocabulary import known_tokens, row_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiffusionTraining:
+    """How the UNet and text encoder are trained.  ``easy``: share of the steps on easy scenes, at the beginning."""
+
+    steps: int = 20_000
+    batch: int = 32
+    lr: float = 3e-3
+    empty: float = 0.1
+    easy: float = 0.1
+    high_noise: float = 0.4
+    ema: float = 0.999
+    prediction: str = "epsilon"
+    device: str = "cpu"
+    seed: int = 0
+
+
+class Networks(nn.Module):
+    """The UNet and the text encoder, trained as one."""
+
+    def __init__(self, tokens: list[int]) -> None:
+        """Make both afresh; ``tokens`` are the ids that have a row."""
+        super().__init__()
+        tokenizer = clip_tokenizer()
+        rows = [tokens.index(tokenizer.bos), tokens.index(tokenizer.eos)]
+        self.unet = make_unet()
+        self.text = make_text_encoder(len(tokens) + 1, *rows)
+
+    def forward(self, x: Tensor, timesteps: Tensor, chunks: list[Tensor]) -> Tensor:
+        """Predict from noisy latents (B, 4, 16, 16), timesteps (B,) and, for each, rows int64 (chunks, 77)."""
+        hidden = self.text(torch.cat(chunks)).last_hidden_state
+        lengths = [len(chunk) for chunk in chunks]
+        context = nn.utils.rnn.pad_sequence(
+            [part.flatten(0, 1) for part in hidden.split(lengths)], batch_first=True
+        )
+        mask = None
+        if len(set(lengths)) > 1:
+            mask = torch.arange(context.shape[1])[None] < 77 * torch.tensor(lengths)[:, None]
+            mask = mask.to(context.device)
+        return self.unet(x, timesteps, context, encoder_attention_mask=mask).sample
+
+
+def alphas_cumprod() -> Tensor:
+    """Return the signal's share of the variance at each training timestep, float32 (1000,)."""
+    start, end = SCHEDULER["beta_start"], SCHEDULER["beta_end"]
+    betas = torch.linspace(start**0.5, end**0.5, 1000, dtype=torch.float64) ** 2
+    return (1 - betas).cumprod(0).float()
+
+
+def sample_timesteps(count: int, high_noise: float, generator: torch.Generator) -> Tensor:
+    """Return ``count`` timesteps: uniform over 1000, but a share of ``high_noise`` uniform over the upper 600."""
+    uniform = torch.rand(count, generator=generator)
+    high = torch.rand(count, generator=generator) < high_noise
+    return torch.where(high, 400 + 600 * uniform, 1000 * uniform).long()
+
+
+def loss_weight(alpha_bar: Tensor) -> Tensor:
+    """Return the weight of the noise error at each ``alpha_bar``; see the module's docstring."""
+    snr = alpha_bar / (1 - alpha_bar)
+    return (snr.clamp(max=5) / snr) * (1 / alpha_bar).clamp(1, 10)
+
+
+def token_chunks(text: str, rows: Tensor) -> Tensor:
+    """Return the rows of ``text`` as int64 (chunks, 77)."""
+    ids = [list(chunk.ids) for chunk in chunk_tokens(text, clip_tokenizer())]
+    return rows[torch.tensor(ids, device=rows.device)]
+
+
+def train_diffusion(folder: Path, options: DiffusionTraining) -> Networks:
+    """Train, resuming from ``folder/unet.pt`` when it is there, and return the averaged networks."""
+    torch.manual_seed(options.seed)
+    tokens = known_tokens()
+    device = torch.device(options.device)
+    networks = Networks(tokens).to(device)
+    average = copy.deepcopy(networks).requires_grad_(False)
+    optimiser = Muon(*split_parameters([networks]), lr=options.lr)
+    parts = {"networks": networks, "average": average, "optimiser": optimiser}
+    run = Run(folder, "unet", options.steps, parts, {**asdict(options), "tokens": tokens})
+    examples, alpha_bar, rows = Examples.load(folder), alphas_cumprod(), row_of(tokens).to(device)
+    for step in run:
+        rng = random.Random(f"{options.seed}/{rank()}/{step}")
+        generator = torch.Generator().manual_seed(rng.getrandbits(60))
+        easy = step < options.easy * options.steps
+        picks = rng.choices(examples.easy if easy else range(len(examples.scenes)), k=options.batch)
+        chunks = [_chunks(examples, i, rng, options, rows) for i in picks]
+        clean = examples.latents[picks].to(device, torch.float32)
+        timesteps = sample_timesteps(options.batch, options.high_noise, generator)
+        noise = torch.randn(clean.shape, generator=generator).to(device)
+        at = alpha_bar[timesteps].to(device).view(-1, 1, 1, 1)
+        out = networks(at.sqrt() * clean + (1 - at).sqrt() * noise, timesteps.to(device), chunks)
+        errors = (out - noise).square().mean(dim=(1, 2, 3))
+        loss = (loss_weight(at.flatten()) * errors).mean()
+        _update(networks, average, optimiser, loss, step, options)
+        low = timesteps < 500
+        errors = errors.detach().cpu()
+        run.report(loss=loss.item(), low=_mean(errors[low]), high=_mean(errors[~low]))
+    return average
+
+
+def _chunks(
+    examples: Examples, i: int, rng: random.Random, options: DiffusionTraining, rows: Tensor
+) -> Tensor:
+    text = "" if rng.random() < options.empty else caption(examples.scenes[i], rng)
+    return token_chunks(text, rows)
+
+
+def _mean(values: Tensor) -> float:
+    return values.mean().item() if len(values) else 0.0
+
+
+def _update(
+    networks: Networks,
+    average: Networks,
+    optimiser: Muon,
+    loss: Tensor,
+    step: int,
+    options: DiffusionTraining,
+) -> None:
+    for group in optimiser.param_groups:
+        group["lr"] = options.lr * learning_rate(step, options.steps)
+    optimiser.zero_grad()
+    loss.backward()
+    average_gradients(networks.parameters())
+    nn.utils.clip_grad_norm_(networks.parameters(), 1.0)
+    optimiser.step()
+    decay = min(options.ema, (step + 1) / (step + 10))
+    pairs: Any = zip(average.parameters(), networks.parameters(), strict=True)
+    with torch.no_grad():
+        for slow, fast in pairs:
+            slow.lerp_(fast, 1 - decay)
