@@ -74,7 +74,7 @@ class Pipeline:
         self.model = self._embeddings.given_to(model)
         self.warnings: list[str] = []
         self._loras = LoraShelf(tuple(lora_folders), model)
-        self._patched = Patched(model_parts(model))
+        self._patched = Patched(model_parts(self.model))
 
     @classmethod
     def load(
@@ -114,6 +114,11 @@ class Pipeline:
         record = self.complete(wanted)
         if batch < 1:
             raise BadValue(f"batch is {batch}; pass 1 or more")
+        if self.model.in_channels != self.model.latent_channels:
+            raise BadValue(
+                f"{self.model.name} takes {self.model.in_channels} channels, as inpainting models do; "
+                f"generate needs one that takes {self.model.latent_channels}"
+            )
         self._loras.warnings.clear()
         positive, negative = self._plan(record, is_negative=False), self._plan(record, is_negative=True)
         tags = [tag for call in range(positive.calls) for tag in positive.networks_at(call)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import secrets
 from io import BytesIO
@@ -32,7 +31,6 @@ _SETTINGS: dict[str, dict[str, Any]] = {
     "AVIF": {"quality": 95, "max_threads": 1},
 }
 _NUMBERED = re.compile(r"([0-9]{5,})[-.]")
-_RESERVED = re.compile(r"\.([0-9]{5,})\.part")
 
 
 def save_image(path: str | Path, image: Picture, generation: Generation) -> Path:
@@ -157,7 +155,7 @@ def _put(content: bytes, part: Path, path: Path) -> None:
 
 def _reserve(folder: Path) -> tuple[int, Path]:
     """Return the next free number, and an empty file that keeps others from taking it."""
-    number = max(_numbers(folder, _NUMBERED) | _numbers(folder, _RESERVED), default=0)
+    number = max(_numbers(folder), default=0)
     while True:
         number += 1
         part = folder / f".{number:05}.part"
@@ -165,13 +163,13 @@ def _reserve(folder: Path) -> tuple[int, Path]:
             part.open("xb").close()
         except FileExistsError:
             continue
-        if number not in _numbers(folder, _NUMBERED):  # else another has finished since the folder was read
+        if number not in _numbers(folder):  # else another has finished since the folder was read
             return number, part
         part.unlink(missing_ok=True)
 
 
-def _numbers(folder: Path, pattern: re.Pattern[str]) -> set[int]:
-    return {int(match[1]) for entry in os.scandir(folder) if (match := pattern.match(entry.name))}
+def _numbers(folder: Path) -> set[int]:
+    return {int(match[1]) for path in folder.iterdir() if (match := _NUMBERED.match(path.name))}
 
 
 def _unwritable(path: Path, error: OSError) -> BadValue:
@@ -180,10 +178,11 @@ def _unwritable(path: Path, error: OSError) -> BadValue:
 
 def _stored_text(image: Image.Image) -> str | None:
     """Return the text of an opened picture; raises what Pillow raises."""
-    if comment := _exif_comment(image):
-        return comment
-    if image.format == "PNG" and _KEY not in image.info:
+    png = image.format == "PNG"
+    if png and _KEY not in image.info:
         image.load()  # text that stands after the pixels is found only now
+    if (not png or "exif" in image.info) and (comment := _exif_comment(image)):
+        return comment
     text = image.info.get(_KEY, image.info.get("comment") if image.format == "GIF" else None)
     if isinstance(text, bytes):
         text = text.decode("utf-8", "replace")

@@ -80,7 +80,7 @@ def _named_by_width(file: TensorFile) -> dict[Encoder, Tensor]:
 def _candidates(file: TensorFile) -> list[Tensor]:
     inner: Any = file.data.get("string_to_param")
     if inner is not None:
-        return [value.detach() for _, value in inner.items() if isinstance(value, Tensor)]
+        return [value for _, value in inner.items() if isinstance(value, Tensor)]
     if isinstance(file.data.get("emb_params"), Tensor):
         return [file.data["emb_params"]]
     return list(file.tensors().values())

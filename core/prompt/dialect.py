@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
-from ..errors import BadValue
+from ..errors import BadValue, unknown
 from .grammar import Leniency
 
 Syntax = Literal["webui", "comfyui"]
@@ -95,6 +95,15 @@ class Dialect:
 DIALECTS: Mapping[str, Dialect] = MappingProxyType(
     {"a1111": Dialect.a1111(), "concord": Dialect.concord(), "comfyui": Dialect.comfyui()}
 )
+
+
+def dialect_of(dialect: Dialect | str) -> Dialect:
+    """Return the dialect of a name, or the dialect itself; raises ``BadValue`` for an unknown name."""
+    if isinstance(dialect, Dialect):
+        return dialect
+    if dialect not in DIALECTS:
+        raise unknown("dialect", dialect, DIALECTS)
+    return DIALECTS[dialect]
 
 
 @dataclass(frozen=True, kw_only=True)

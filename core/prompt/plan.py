@@ -9,7 +9,7 @@ from functools import cached_property
 from ..errors import BadValue
 from .chunks import Vectors
 from .conjunction import has_and, split_and
-from .dialect import Dialect, RunShape
+from .dialect import Dialect, RunShape, dialect_of
 from .grammar import parse
 from .networks import NetworkTag, extract_networks
 from .reading import read_pieces
@@ -120,19 +120,19 @@ def plan(
     text: str,
     steps: int,
     *,
-    dialect: Dialect | None = None,
+    dialect: Dialect | str | None = None,
     run: RunShape | None = None,
     known: Known | None = None,
 ) -> PromptPlan:
     """Lay ``text`` out over ``steps`` steps (at least 1), those of the first pass.
 
-    ``dialect``: A1111's unless given.  ``run``: a plain run unless given.  ``known``: names against
-    which network tags and embeddings are checked.  No text makes it raise; ``steps`` below 1 raises
-    ``BadValue``.
+    ``dialect``: one, or the name of one; A1111's unless given.  ``run``: a plain run unless given.
+    ``known``: names against which network tags and embeddings are checked.  No text makes it raise;
+    ``steps`` below 1 raises ``BadValue``.
     """
     if steps < 1:
         raise BadValue(f"steps is {steps}; give at least 1")
-    dialect, run = dialect or Dialect.a1111(), run or RunShape()
+    dialect, run = dialect_of(dialect or "a1111"), run or RunShape()
     rest, networks = prepared(text, dialect, run)
     split = [(rest, 1.0)] if is_one_part(rest, dialect, run) else split_and(rest)
     parts = tuple(_part(part, weight, steps, dialect, run) for part, weight in split)

@@ -266,7 +266,7 @@ def sample_gradient_estimation(
     name="plms",
     label="PLMS",
     order=2,
-    nfe=lambda n: n + 1,
+    nfe=lambda n: n + (n > 1),
     scheduler="ddim_timesteps",
     source="Liu et al. 2022, arXiv:2202.09778, Alg. 2, as the web UIs run it: ends at timestep 1",
     flow=False,

@@ -27,9 +27,9 @@ TREE_KEPT = 64
 class BrownianPath:
     """One image's Brownian motion over sigma, drawn where and when it is asked for.
 
-    Between two neighbouring known sigmas lies one increment, drawn at its first use; a sigma that falls into an
-    increment already drawn splits it by a Brownian bridge.  So a query costs one draw, whatever was asked before,
-    and the increments over the parts of a stretch always add up to that of the whole.
+    Between two neighbouring known sigmas lies one increment, drawn at its first use; a sigma that falls into
+    an increment already drawn splits it by a Brownian bridge.  So a query costs one draw, whatever was asked
+    before, and the increments over the parts of a stretch always add up to that of the whole.
     """
 
     def __init__(self, sigmas: Sequence[float], shape: tuple[int, ...], own: Generator) -> None:
@@ -74,9 +74,9 @@ def brownian(
 ) -> Callable[[float, float], Tensor]:
     """Return a source of step noise that is the increments of one Brownian motion an image.
 
-    ``sigmas``: of the run, (n+1,); others may be asked for too.  ``seeds``: one an image.  ``shape``: of one latent
-    (C, h, w).  The noise of a stretch is the sum of that of its parts, scaled to unit variance; (B, C, h, w).
-    Raises ``BadValue`` for no seeds or an unknown source.
+    ``sigmas``: of the run, (n+1,); others may be asked for too.  ``seeds``: one an image.  ``shape``: of one
+    latent (C, h, w).  The noise of a stretch is the sum of that of its parts, scaled to unit variance; (B, C,
+    h, w). Raises ``BadValue`` for no seeds or an unknown source.
     """
     if not len(seeds):
         raise BadValue("seeds is empty; pass one seed per image")
@@ -110,7 +110,8 @@ class BrownianTree:
     The numbers depend on the ends and the seed alone, not on what is asked.  Dozens of draws a query: for the
     pictures of hosts that use it; ``brownian`` is the cheap source.
 
-    Source: the virtual Brownian tree of Li et al. 2020 (arXiv:2001.01328), App. E; torchsde 0.2.6 for the seeds.
+    Source: the virtual Brownian tree of Li et al. 2020 (arXiv:2001.01328), App. E; torchsde 0.2.6 for the
+    seeds.
     """
 
     def __init__(

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -101,10 +102,21 @@ def sample_euler_ancestral_cfg_pp(
     return sample_euler_cfg_pp(denoise, x, sigmas, options=record, model=model, noise=noise, on_step=on_step)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Matched(Ancestral):
+    """As ``Ancestral``; ``matched``: swap both predictions of the middle.
+
+    ComfyUI sets the start's guided against the middle's unguided, which does not converge; those are the numbers
+    that users know.
+    """
+
+    matched: bool = False
+
+
 @sampler(
     name="dpmpp_2s_ancestral_cfg_pp",
     label="DPM++ 2S a CFG++",
-    order=2,
+    order=0,
     nfe=lambda n: 2 * n - 1,
     kind="ancestral",
     second_order=True,
@@ -116,7 +128,7 @@ def sample_dpmpp_2s_ancestral_cfg_pp(
     x: Tensor,
     sigmas: Sigmas,
     *,
-    options: Ancestral,
+    options: Matched,
     model: ModelSigmas,
     noise: Noise,
     on_step: OnStep,
@@ -132,9 +144,12 @@ def sample_dpmpp_2s_ancestral_cfg_pp(
         else:
             middle = middle_sigma(model, sigma, down)
             ahead = towards(denoised, swap(x, denoised, uncond, alpha), middle / sigma)
-            # As in ComfyUI the whole step sets the middle's unguided against the start's guided.
-            second, uncond = denoise.with_uncond(ahead, middle)
-            x = towards(second, swap(x, denoised, uncond, alpha), down / sigma)
+            second, second_uncond = denoise.with_uncond(ahead, middle)
+            if options.matched:
+                swapped = swap(x, second, second_uncond, alpha)
+            else:
+                swapped = swap(x, denoised, second_uncond, alpha)
+            x = towards(second, swapped, down / sigma)
         if up > 0:
             x = combine(x, scale, (options.s_noise * up, noise(sigma, sigmas[i + 1])))
     return x

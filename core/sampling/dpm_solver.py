@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..errors import BadValue
 from .spec import Denoise, Noise, OnStep, Sigmas, sampler
-from .steps import ancestral_step, combine
+from .steps import ancestral_step, combine, number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,16 +82,16 @@ def stages(start: Tensor, end: Tensor, order: int, r: float) -> Stages:
         rows.append((whole, at[-1] / (2 * r) * rise))
     else:
         rows.append((whole, at[-1] / (2 * r) * (rise / h - 1)))
-    sigmas = tuple(float(value) for value in at)
+    sigmas = tuple(number(value) for value in at)
     return Stages(sigmas, tuple(_row(row, last=k) for k, row in enumerate(rows)))
 
 
 def _row(row: tuple[Tensor, ...], last: int) -> tuple[float, ...]:
     """Return ``-c eps_0 - b (eps_last - eps_0)`` as weights of eps_0 … eps_last."""
-    whole = -float(row[0])
+    whole = -number(row[0])
     if len(row) == 1:
         return (whole,)
-    bend = -float(row[1])
+    bend = -number(row[1])
     return (whole - bend, *([0.0] * (last - 1)), bend)
 
 
@@ -133,7 +133,7 @@ def fast_plan(sigmas: Sigmas, eta: float) -> list[tuple[Stages, float]]:
     for i, order in enumerate(orders):
         fresh, end = 0.0, marks[i + 1]
         if eta > 0:
-            short, fresh = noisy_end(float(marks[i]), float(end), float(marks[-1]), eta)
+            short, fresh = noisy_end(number(marks[i]), number(end), number(marks[-1]), eta)
             end = torch.tensor(short)
         plan.append((stages(marks[i], end, order, 1 / 2 if order == 2 else 1 / 3), fresh))
     return plan

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..errors import BadValue
 from ..sigmas.model import ModelSigmas
 from .spec import Denoise, Noise, OnStep, Sigmas, sampler
-from .steps import away_from_one, combine, distinct
+from .steps import away_from_one, combine, distinct, number
 
 POINTS = 200
 """Points of the left sum that stands for the integrals, as in the authors' program."""
@@ -44,7 +44,7 @@ def left_sums(level: float, target: float) -> tuple[float, float]:
     size = (level - target) / POINTS
     places = target + torch.arange(POINTS, dtype=torch.float32) * size
     scaled = places * ((places**0.3).exp() + 10.0)
-    return float((1 / scaled).sum()) * size, float(((places - level) / scaled).sum()) * size
+    return number((1 / scaled).sum()) * size, number(((places - level) / scaled).sum()) * size
 
 
 def plan_step(sigmas: Sigmas, i: int, model: ModelSigmas, stages: int) -> tuple[float, list[float], float]:

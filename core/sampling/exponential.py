@@ -42,8 +42,9 @@ class Step(NamedTuple):
 class Ends:
     """How a run begins and ends.
 
-    ``start``: "midpoint" spends one more denoiser call on a second-order first step.  ``tail_power``: above 0
-    (1.5 is good) the jump to 0 from a sigma of 0.09 or more is extrapolated.
+    ``start``: "midpoint" spends one more denoiser call on a second-order first step, and lets nothing later
+    lower the order.  ``tail_power``: above 0 (1.5 is good) the jump to 0 from a sigma of 0.09 or more is
+    extrapolated.
     """
 
     start: Literal["euler", "midpoint"] = "euler"
@@ -93,6 +94,11 @@ class Method(NamedTuple):
     start: Literal["euler", "midpoint"] = "euler"
     tail_power: float = 0.0
 
+    @property
+    def bend(self) -> float:
+        """Return the factor of the curvature: the hosts' 3M takes half of it, which makes it second order."""
+        return 2.0 if self.start == "midpoint" else 1.0
+
 
 def step_weights(sigmas: Sigmas, i: int, model: ModelSigmas, method: Method) -> Step:
     """Return the numbers of step ``i``; a step to 0 ends on the denoised, extrapolated by ``tail_power``."""
@@ -115,7 +121,7 @@ def step_weights(sigmas: Sigmas, i: int, model: ModelSigmas, method: Method) -> 
     if back == 2:
         return Step(carry, (alpha * (whole + bend / before), -alpha * bend / before), noise)
     earlier = (lambdas[-3] - lambdas[-4]) / h
-    curve = phi_3(k)
+    curve = phi_3(k) * method.bend
     # D1 and D2 of arXiv:2211.01095, App. B, as weights of the three denoised.
     near = (bend * (1 + before / (before + earlier)) - curve / (before + earlier)) / before
     far = -(bend * before / (before + earlier) - curve / (before + earlier)) / earlier

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import cast
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from ..errors import BadType, BadValue
 from .spec import Denoiser, OnStep, PairDenoiser, Sigmas
+from .steps import number
 
 
 class Guard:
@@ -91,4 +93,4 @@ class Flag:
         """Return the answer, waiting for this sum alone."""
         if self._event is not None:
             self._event.synchronize()
-        return bool(torch.isfinite(self._total))
+        return math.isfinite(number(self._total))

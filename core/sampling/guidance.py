@@ -36,8 +36,8 @@ def rescaled_cfg(
 ) -> Tensor:
     """Return ``cfg`` of two clean latents (B, …) rescaled as ComfyUI's RescaleCFG does: in the velocity.
 
-    ``x``: the noisy latent at ``sigma``, variance-exploding; the velocity is ``alpha noise - sigma clean`` of the
-    variance-preserving form, a line in the clean latent.
+    ``x``: the noisy latent at ``sigma``, variance-exploding; the velocity is ``alpha noise - sigma clean`` of
+    the variance-preserving form, a line in the clean latent.
     """
     scaled, slope = x / (sigma**2 + 1), sigma / math.sqrt(sigma**2 + 1)
     v_cond, v_uncond = ((scaled - clean) / slope for clean in (cond, uncond))

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 from torch import Tensor
 
 from ..sigmas.model import ModelSigmas
 from .spec import Sigmas
+
+
+def number(scalar: Tensor) -> float:
+    """Return a 0-dimensional CPU tensor as a float, without the operator that would wait for a device."""
+    return float(np.asarray(scalar))
 
 
 def combine(x: Tensor, scale: float, *terms: tuple[float, Tensor]) -> Tensor:

@@ -27,7 +27,11 @@ END = 0.001
 
 @dataclass(frozen=True, kw_only=True)
 class UniPc:
-    """``max_order``: 1 to 3.  ``start``: "midpoint" spends one more denoiser call on a better first step."""
+    """Order and first step.
+
+    ``max_order``: 1 to 3.  ``start``: "midpoint" spends one more denoiser call on a second-order first step,
+    and keeps the order to the end of a run that ends above 0; otherwise the last steps fall back to order 1.
+    """
 
     max_order: int = 3
     start: Literal["euler", "midpoint"] = "euler"
@@ -76,8 +80,10 @@ def _shares(places: list[float], h: float, scale: float, *, simple: bool) -> lis
     return [float(share) for share in np.linalg.solve(powers, np.array(conditions))]
 
 
-def plan_run(sigmas: Sigmas, model: ModelSigmas, variant: str, options: UniPc) -> list[Step]:
-    """Return the plan of a run over ``sigmas``, all above 0; the last steps lower the order again."""
+def plan_run(
+    sigmas: Sigmas, model: ModelSigmas, variant: str, options: UniPc, *, falling: bool
+) -> list[Step]:
+    """Return the plan of a run over ``sigmas``, all above 0; ``falling``: the last steps lower the order."""
     n = len(sigmas) - 1
     most = max(min(options.max_order, n - 1), 1)
     lambdas = [model.log_snr(sigma) for sigma in sigmas]
@@ -85,7 +91,7 @@ def plan_run(sigmas: Sigmas, model: ModelSigmas, variant: str, options: UniPc) -
     predictors: list[list[float]] = []
     correctors: list[list[float]] = [[] for _ in range(n)]
     for i in range(n):
-        order = distinct(sigmas, i, i + 1 if i + 1 < most else min(most, n - i))
+        order = distinct(sigmas, i, min(i + 1, most, n - i if falling else most))
         alpha = model.alpha(sigmas[i + 1])
         carries.append(sigmas[i + 1] / sigmas[i])
         if sigmas[i + 1] == sigmas[i]:
@@ -111,9 +117,10 @@ def run_uni_pc(
 ) -> Tensor:
     """Run UniPC over ``sigmas``; a last 0 becomes ``END``."""
     sigmas = away_from_one(sigmas, model)
+    falling = sigmas[-1] == 0 or options.start == "euler"
     if sigmas[-1] == 0:
         sigmas = (*sigmas[:-1], min(END, sigmas[-2] / 2))
-    plan = plan_run(sigmas, model, variant, options)
+    plan = plan_run(sigmas, model, variant, options, falling=falling)
     first = TwoStage(eta=0.0) if options.start == "midpoint" else None
     return run_plan(denoise, x, sigmas, plan, first, model=model, noise=noise, on_step=on_step)
 

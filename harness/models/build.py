@@ -80,8 +80,14 @@ def build_text(part: Part, *, dtype: torch.dtype, device: torch.device) -> PreTr
 
 
 def _fill(make: Callable[[], M], part: Part, what: str, dtype: torch.dtype, device: torch.device) -> M:
-    with torch.device("meta"):
-        module = make()
+    try:
+        with torch.device("meta"):
+            module = make()
+    except Exception as error:
+        reason = " ".join(str(error).split())[:120]
+        raise BadFile(
+            f"{part.path}: its configuration makes no {what} ({reason}); download it again"
+        ) from error
     wanted = {name: tuple(blank.shape) for name, blank in module.state_dict().items()}
     found = {name: _named(part.weights, name) for name in wanted}
     _check(part, what, wanted, found)

@@ -46,7 +46,7 @@ def read_single_file(path: Path, *, wants_vae: bool = True) -> Parts:
         raise BadFile(f"{path.name} lacks {wanted}; give a whole checkpoint, or a diffusers folder")
     if wants_vae and "decoder.conv_in.weight" not in networks.vae:
         raise BadFile(f"{path.name} has no VAE; give one with vae=")
-    notes = _Notes.read(checkpoint)
+    notes = _notes(checkpoint)
     size = notes.facts.size or _SIZE[family]
     facts = replace(notes.facts, size=size)
     texts = tuple(_text_part(path, i, weights, facts) for i, weights in enumerate(networks.text))
@@ -226,6 +226,18 @@ class _Notes:
                 size=tuple(own["size"]) if "size" in own else _resolution(meta),
             ),
         )
+
+
+def _notes(checkpoint: Checkpoint) -> _Notes:
+    try:
+        return _Notes.read(checkpoint)
+    except BadFile:
+        raise
+    except (ValueError, TypeError, AttributeError) as error:
+        name = checkpoint.path.name
+        raise BadFile(
+            f"{name}: a value of its metadata or .yaml does not fit ({error}); mend it or take it away"
+        ) from error
 
 
 def _own(path: Path, metadata: dict[str, str]) -> dict[str, Any]:

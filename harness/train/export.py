@@ -62,7 +62,9 @@ def _write(
     _json(folder / "config.json", {"_class_name": name, **config} if name else config)
     tensors = {_text_key(key) if not name else key: t for key, t in module.state_dict().items()}
     half = {key: t.half().contiguous() if t.is_floating_point() else t for key, t in tensors.items()}
-    save_file({**half, **(more or {})}, folder / f"{file}.safetensors", metadata={"format": "pt"})
+    path = folder / f"{file}.safetensors"
+    save_file({**half, **(more or {})}, path, metadata={"format": "pt"})
+    path.chmod(0o644)  # it is written for the owner alone
 
 
 def _text_key(key: str) -> str:

@@ -279,6 +279,13 @@ def test_a_damaged_yaml(model, tmp_path):
             load_model(path)
 
 
+def test_a_value_of_the_yaml_that_does_not_fit(model, tmp_path):
+    path = save_flat(model, tmp_path / "model.safetensors")
+    for value in ("linear_start: much", "linear_end: 7", "unet_config: 3"):
+        path.with_suffix(".yaml").write_text(f"model: {{params: {{{value}}}}}")
+        assert "a value of its metadata or .yaml does not fit" in refusal(path)
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -288,6 +295,10 @@ def test_a_damaged_yaml(model, tmp_path):
         (
             lambda folder: (folder / "model_index.json").write_text('{"_class_name": "FluxPipeline"}'),
             f"this is a Flux model; {RUNS}",
+        ),
+        (
+            lambda folder: rewrite(folder / "unet" / "config.json", block_out_channels=[32]),
+            "its configuration makes no UNet (Must provide the same number of `block_out_channels`",
         ),
         (
             lambda folder: (folder / "vae").rename(folder / "vea"),
@@ -313,6 +324,7 @@ def test_a_damaged_yaml(model, tmp_path):
         "bad-index",
         "list-index",
         "flux",
+        "unet-config",
         "no-vae",
         "no-config",
         "no-weights",

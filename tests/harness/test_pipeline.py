@@ -147,3 +147,15 @@ def test_a_scheduled_lora_acts_only_in_its_part(tmp_path, pipeline):
     plain, scheduled = states(PROMPT), states(f"{PROMPT}[:<lora:change:1>:3]")
     same = [torch.equal(a, b) for a, b in zip(plain, scheduled, strict=True)]
     assert same == [True, True, True, False, False, False]
+
+
+def test_an_inpainting_model_is_refused(pipeline):
+    class Wider:
+        def __getattr__(self, name):
+            return getattr(pipeline.model.unet, name)
+
+        config = {**pipeline.model.unet.config, "in_channels": 9}
+
+    inpainting = Pipeline(dataclasses.replace(pipeline.model, unet=Wider()))
+    with pytest.raises(BadValue, match="takes 9 channels, as inpainting models do"):
+        inpainting(PROMPT, steps=1)

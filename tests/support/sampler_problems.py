@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cache
 from pathlib import Path
 
@@ -140,3 +140,23 @@ def exact_ode(denoiser: Mixture, x: Tensor, start: float, end: float) -> Tensor:
     span = (math.log(start), math.log(end))
     found = solve_ivp(slope, span, x.double().numpy().ravel(), "DOP853", rtol=1e-12, atol=1e-12)
     return torch.as_tensor(found.y[:, -1]).reshape(x.shape)
+
+
+class BothAlike:
+    """A denoiser whose unguided prediction is the guided one: CFG++ is its plain twin then."""
+
+    def __init__(self, denoiser):
+        self.denoiser = denoiser
+
+    def __call__(self, x, sigma):
+        return self.denoiser(x, sigma)
+
+    def with_uncond(self, x, sigma):
+        denoised = self.denoiser(x, sigma)
+        return denoised, denoised
+
+
+def options_without_noise(spec):
+    """Return the options that make ``spec`` deterministic."""
+    names = [field.name for field in fields(spec.options)] if spec.options else []
+    return {"eta": 0.0} if "eta" in names else {}

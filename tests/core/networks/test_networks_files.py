@@ -180,14 +180,13 @@ def test_a_bias_for_a_module_without_one_is_listed(write: Write) -> None:
     assert matched.unmatched == {"lora_unet_conv_in.diff_b": "the model's conv_in has no bias"}
 
 
-def test_a_weight_named_twice_is_changed_once(write: Write) -> None:
-    tensors = lora("lora_unet_middle_block_1_proj_in") | lora()
-    shapes: dict[Part, dict[str, tuple[int, ...]]] = {
-        "unet": {f"mid_block.{name}.weight": (6, 4) for name in ("resnets.0.conv1", "attentions.0.proj_in")}
-    }
-    matched = match(load_network(write(tensors)), shapes)
-    assert set(matched.deltas["unet"]) == {"mid_block.attentions.0.proj_in.weight"}
-    assert set(matched.unmatched) == set(lora("lora_unet_middle_block_1_proj_in"))
+def test_a_weight_named_twice_is_changed_once_and_by_its_diffusers_name(write: Write) -> None:
+    new, old = "lora_unet_up_blocks_0_resnets_0_conv1", "lora_unet_output_blocks_0_0_in_layers_2"
+    shapes: dict[Part, dict[str, tuple[int, ...]]] = {"unet": {"up_blocks.0.resnets.0.conv1.weight": (6, 4)}}
+    network = load_network(write(lora(old) | lora(new)))
+    matched = match(network, shapes)
+    assert matched.deltas["unet"] == {"up_blocks.0.resnets.0.conv1.weight": network.modules[new].weight}
+    assert set(matched.unmatched) == set(lora(old))
 
 
 def test_a_factor_given_in_two_spellings_is_read_once(write: Write) -> None:

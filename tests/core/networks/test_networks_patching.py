@@ -127,6 +127,16 @@ def test_any_sequence_of_states_ends_as_the_last_state_alone(
     assert_same_bits(parts, before)
 
 
+def test_a_state_can_be_set_again_after_restoring(write: Write) -> None:
+    parts = toys()
+    matched, patched = network(write, parts), Patched(parts)
+    patched.set([Use(network=matched)])
+    after = snapshot(parts)
+    patched.restore()
+    patched.set([Use(network=matched)])
+    assert_same_bits(parts, after)
+
+
 def test_a_network_at_strength_zero_touches_nothing(write: Write) -> None:
     parts = toys()
     patched, versions = Patched(parts), [p._version for m in parts.values() for p in m.parameters()]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -46,6 +48,18 @@ CASES = [
     ("tag-cut", SENTENCE, LONG),
 ]
 NAMES = [f"{code}-{i}" for i, (code, _, _) in enumerate(CASES)]
+
+
+OTHERS = {"and-in-negative", "network-in-negative", "unknown-network", "unknown-embedding"}
+OTHERS |= {"embedding-too-long", "not-in-comfyui"}
+
+
+def test_the_docs_list_every_code() -> None:
+    docs = Path(__file__).parents[3] / "core" / "prompt" / "DIALECTS.md"
+    table = docs.read_text(encoding="utf-8").split("## Warnings")[1]
+    assert (
+        set(re.findall(r"^\| `([a-z-]+)` \|", table, re.MULTILINE)) == {code for code, _, _ in CASES} | OTHERS
+    )
 
 
 def of_code(text: str, code: str, **options: Any) -> list[PromptWarning]:
