@@ -243,7 +243,9 @@ def defect(python: str) -> str:
     if read_record()[1]:
         return "was left half made"
     try:
-        status, said = heard([python, "-c", "import sys; print(*sys.version_info[:2], sep='.'); import pip"])
+        status, said = heard(
+            [python, "-c", "import sys; print(*sys.version_info[:2], sep='.', flush=True); import pip"]
+        )
     except OSError:
         return "has lost the Python it was made with"
     own = f"{sys.version_info[0]}.{sys.version_info[1]}"

@@ -85,6 +85,11 @@ class LoraShelf:
         except ConcordError as error:
             self._warn(f"LoRA {name!r} is left out: {error}")
             return None
+        if not any(matched.deltas.values()):
+            self._warn(
+                f"LoRA {name!r} is left out: nothing of it fits {self.model.name}; it is for another model"
+            )
+            return None
         if matched.unmatched:
             keys = list(matched.unmatched)
             shown = ", ".join(keys[:3]) + (" …" if len(keys) > 3 else "")

@@ -62,6 +62,11 @@ def recognise(picture: NDArray[np.uint8]) -> list[Found]:
     return found
 
 
+def colour_share(picture: NDArray[np.uint8], colour: str) -> float:
+    """Return the share of pixels of ``picture``, uint8 (h, w, 3), whose nearest colour of the palette is ``colour``."""
+    return float((_nearest(picture) == _NAMES.index(colour)).mean())
+
+
 def _nearest(picture: NDArray[np.uint8]) -> Labels:
     colours = np.array([rgb for _, rgb in _PALETTE], dtype=np.float32)
     pixels = picture.astype(np.float32)

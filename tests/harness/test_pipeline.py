@@ -154,8 +154,26 @@ def test_an_inpainting_model_is_refused(pipeline):
         def __getattr__(self, name):
             return getattr(pipeline.model.unet, name)
 
-        config = {**pipeline.model.unet.config, "in_channels": 9}
+        @property
+        def config(self):
+            return {**pipeline.model.unet.config, "in_channels": 9}
 
     inpainting = Pipeline(dataclasses.replace(pipeline.model, unet=Wider()))
     with pytest.raises(BadValue, match="takes 9 channels, as inpainting models do"):
         inpainting(PROMPT, steps=1)
+
+
+def test_what_does_not_fit_of_a_lora_is_said(tmp_path, pipeline):
+    _lora(tmp_path, pipeline, 1.0)
+    from safetensors.torch import load_file
+
+    tensors = load_file(tmp_path / "change.safetensors")
+    strange = {key.replace("down_blocks_1", "down_blocks_9"): value.clone() for key, value in tensors.items()}
+    save_file({**tensors, **strange}, tmp_path / "part.safetensors")
+    save_file(strange, tmp_path / "none.safetensors")
+    with_loras = Pipeline(pipeline.model, lora_folders=[tmp_path])
+    with_loras(f"{PROMPT}<lora:part:1>", steps=1)
+    assert "'part': 3 keys fit nothing in demo" in with_loras.warnings[0]
+    picture = with_loras(f"{PROMPT}<lora:none:1>", steps=1)[0]
+    assert "'none' is left out: nothing of it fits demo" in with_loras.warnings[0]
+    assert picture.generation.networks.loras == ()
