@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
@@ -13,8 +13,9 @@ from torch import Tensor
 from ...core.errors import BadFile, BadValue
 from ...core.image import ConcordSettings, Generation, save_image, save_numbered
 from ...core.image.files import FORMATS
-from ...core.prompt import DIALECTS
+from ...core.prompt import DIALECTS, EMPHASIS
 from ..pipeline import Picture, Pipeline, sampler_and_scheduler
+from ..templates import batches, styled
 from .options import add_model_arguments, load_pipeline, size
 
 
@@ -22,11 +23,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("prompt", help="what to draw, in A1111's syntax")
     parser.add_argument("-n", "--negative", default="", metavar="TEXT", help="what to keep out")
-    parser.add_argument(
+    group = parser.add_argument_group("prompt")
+    group.add_argument(
         "--dialect",
         default="a1111",
         choices=sorted(DIALECTS),
         help="a1111 to the letter; concord mends its traps",
+    )
+    group.add_argument(
+        "--emphasis", default="Original", choices=list(EMPHASIS), help="what weights do; default: Original"
+    )
+    group.add_argument(
+        "--style", action="append", default=[], metavar="NAME", help="of the styles file; may be repeated"
+    )
+    group.add_argument("--styles-file", type=Path, help="a styles.csv, as the web UIs have it")
+    group.add_argument("--wildcards", action="store_true", help="choose one of {a|b} by the picture's seed")
+    group.add_argument(
+        "--wildcard-dir", type=Path, help="the same, and __name__ from the lists in this folder"
     )
     group = parser.add_argument_group("sampling")
     group.add_argument("--steps", type=int, default=20, help="sampling steps; default: 20")
@@ -65,12 +78,14 @@ def run(args: argparse.Namespace) -> int:
         if (value := getattr(args, name)) < 1:
             raise BadValue(f"--{name.replace('_', '-')} is {value}; pass 1 or more")
     sampler, scheduler = sampler_and_scheduler(args.sampler, args.scheduler)
+    prompt, negative = styled(args.prompt, args.negative, args.style, args.styles_file)
     _check_out(args)
     pipeline = load_pipeline(args)
     record = pipeline.complete(
         Generation(
-            prompt=args.prompt,
-            negative_prompt=args.negative,
+            prompt=prompt,
+            negative_prompt=negative,
+            emphasis=None if args.emphasis == "Original" else args.emphasis,
             steps=args.steps,
             cfg=args.cfg,
             sampler=sampler,
@@ -83,13 +98,14 @@ def run(args: argparse.Namespace) -> int:
     )
     place = Place(args.out, args.batch * args.count)
     warned: set[str] = set()
-    for i in range(args.count):
-        batch = _batch(record, i * args.batch)
-        pictures = _make(pipeline, batch, args)
-        for line in pipeline.warnings:
+    wildcards = args.wildcards or args.wildcard_dir is not None
+    for one, together, problem in batches(record, args.batch, args.count, wildcards, args.wildcard_dir):
+        pictures = _make(pipeline, one, together, args)
+        lines = [*([problem] if problem else []), *pipeline.warnings]
+        for line in lines:
             if line not in warned:
                 _say(f"warning: {line}")
-        warned.update(pipeline.warnings)
+        warned.update(lines)
         for picture in pictures:
             print(place.save(picture))  # noqa: T201
     return 0
@@ -122,12 +138,7 @@ def _own_settings(args: argparse.Namespace) -> ConcordSettings | None:
     return None if settings == ConcordSettings() else settings
 
 
-def _batch(record: Generation, offset: int) -> Generation:
-    assert record.seed is not None
-    return replace(record, seed=record.seed + offset)
-
-
-def _make(pipeline: Pipeline, record: Generation, args: argparse.Namespace) -> list[Picture]:
+def _make(pipeline: Pipeline, record: Generation, batch: int, args: argparse.Namespace) -> list[Picture]:
     from tqdm import tqdm
 
     with tqdm(total=record.steps, unit="step", disable=args.quiet, leave=False, file=sys.stderr) as bar:
@@ -137,7 +148,7 @@ def _make(pipeline: Pipeline, record: Generation, args: argparse.Namespace) -> l
             if args.preview and done % args.preview_every == 0:
                 save_image(args.preview, next(iter(pipeline.decode(denoised[:1]))), record)
 
-        return pipeline.generate(record, batch=args.batch, watch=watch)
+        return pipeline.generate(record, batch=batch, watch=watch)
 
 
 def _check_out(args: argparse.Namespace) -> None:

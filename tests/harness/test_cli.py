@@ -193,3 +193,44 @@ def test_the_readme_has_every_option_of_generate():
     options = {name for action in parser._actions for name in action.option_strings if name.startswith("--")}
     readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
     assert {name for name in options if f"`{name}" not in readme and f" {name}" not in readme} == set()
+
+
+def test_wildcards_choose_by_seed_and_the_template_is_kept(run, tmp_path):
+    pytest.importorskip("dynamicprompts")
+    (tmp_path / "colour.txt").write_text("red\ngreen\nblue\nyellow\n")
+    template = "a __colour__ {circle|square|star}"
+    words = ("--steps", 1, "--seed", 4, "--batch", 4, "--wildcard-dir", tmp_path, "-q")
+    run("generate", template, "--out", tmp_path / "a.png", *words)
+    run("generate", template, "--out", tmp_path / "b.png", *words)
+    first = [read_image_info(tmp_path / f"a-{i}.png") for i in range(1, 5)]
+    second = [read_image_info(tmp_path / f"b-{i}.png") for i in range(1, 5)]
+    assert first == second
+    assert {record.template for record in first} == {template}
+    assert len({record.prompt for record in first}) > 1
+    assert [record.seed for record in first] == [4, 5, 6, 7]
+    assert not any(sign in record.prompt for record in first for sign in "_{")
+
+
+def test_styles_are_merged_into_both_prompts(run, tmp_path):
+    styles = tmp_path / "styles.csv"
+    styles.write_text('name,prompt,negative_prompt\nteal,"{prompt} on a teal background",blurry\n')
+    out = tmp_path / "p.png"
+    run("generate", "a ring", "--steps", 1, "--style", "teal", "--styles-file", styles, "--out", out, "-q")
+    record = read_image_info(out)
+    assert (record.prompt, record.negative_prompt) == ("a ring on a teal background", "blurry")
+    code, _, err = run("generate", "a ring", "--style", "teel", "--styles-file", styles, "--out", out)
+    assert code == 1
+    assert "did you mean teal" in err
+
+
+def test_emphasis_changes_the_picture_and_is_recorded(run, tmp_path):
+    for mode in ("Original", "Ignore"):
+        words = ("--emphasis", mode, "--steps", 3, "--seed", 1, "--out", tmp_path / f"{mode}.png", "-q")
+        run("generate", "a red circle and (a blue square:1.6)", *words)
+    assert (tmp_path / "Original.png").read_bytes() != (tmp_path / "Ignore.png").read_bytes()
+    assert read_image_info(tmp_path / "Ignore.png").emphasis == "Ignore"
+
+
+def test_braces_are_text_unless_wildcards_are_asked_for(run, tmp_path):
+    run("generate", "a {ring}", "--steps", 1, "--out", tmp_path / "p.png", "-q")
+    assert read_image_info(tmp_path / "p.png").prompt == "a {ring}"
