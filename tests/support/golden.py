@@ -11,5 +11,7 @@ def golden_dir(name: str) -> Path:
     root = Path(os.environ.get("CONCORD_GOLDEN") or Path(__file__).parents[1] / "golden")
     folder = root / name
     if not folder.is_dir():
-        raise FileNotFoundError(f"golden set {name!r} is not in {root}; point CONCORD_GOLDEN at a folder that has it")
+        raise FileNotFoundError(
+            f"golden set {name!r} is not in {root}; point CONCORD_GOLDEN at a folder that has it"
+        )
     return folder

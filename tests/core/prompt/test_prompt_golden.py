@@ -91,9 +91,8 @@ def test_multicond() -> None:
         indexes: list[list[list[float]]] = []
         for text in case["p"]:
             parts = split_and(text)
-            flat += [part for part, _ in parts if part not in flat]
+            flat = list(dict.fromkeys([*flat, *(part for part, _ in parts)]))
             indexes.append([[flat.index(part), weight] for part, weight in parts])
-        flat = list(dict.fromkeys(flat))
         assert (flat, indexes) == (case["f"], case["i"]), case["id"]
 
 
