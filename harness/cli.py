@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -27,6 +28,7 @@ INTERRUPTED = 130
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit code: 0 done, 1 an error in one line, 2 wrong usage, 130 stopped."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that wait spinning starve a busy machine
     arguments = list(sys.argv[1:] if argv is None else argv)
     name = next((word for word in arguments if word in COMMANDS), None)
     parser = _parser(name)

@@ -193,8 +193,7 @@ def _finished(
     for columns, store in zip(layouts, stores, strict=True):
         weighted = [apply_emphasis(emphasis, column, store.hidden) for column in columns]
         joined.append(torch.cat(weighted, dim=1))
-    shortest = min(one.shape[1] for one in joined)
-    hidden = torch.cat([one[:, :shortest] for one in joined], dim=-1)
+    hidden = torch.cat(joined, dim=-1)
     pooled = _pooled(layouts[-1][0], stores[-1])
     if zero_empty and not any(variant.text for variant in texts.variants):
         hidden = torch.zeros_like(hidden)

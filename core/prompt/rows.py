@@ -32,9 +32,8 @@ class EncodedRows:
         self._pooled: dict[Key, Tensor] = {}
 
     def add(self, chunks: Iterable[Chunk]) -> None:
-        """Encode those of ``chunks`` that are new."""
-        new = {key: chunk for chunk in chunks if (key := key_of(chunk)) not in self._hidden}
-        todo = list(new.values())
+        """Encode the distinct ones of ``chunks``."""
+        todo = list({key_of(chunk): chunk for chunk in chunks}.values())
         for start in range(0, len(todo), ROWS_AT_ONCE):
             self._run(todo[start : start + ROWS_AT_ONCE])
 

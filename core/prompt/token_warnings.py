@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from importlib.util import find_spec
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,8 @@ _ARTIST = re.compile(r"(?:(?:art|artwork|drawn|illustration|painted|painting|sty
 
 def token_warnings(plan: PromptPlan, findings: Findings) -> None:
     """Find the traps of chunks, for each text of the run, up to a million characters."""
-    tokenizer = clip_tokenizer("rust" if plan.dialect.syntax == "comfyui" else "a1111")
+    plain = plan.dialect.syntax == "comfyui" or find_spec("ftfy") is None
+    tokenizer = clip_tokenizer("rust" if plain else "a1111")
     names = Names(plan.known.embeddings or {}, tokenizer)
     finder = _TextFinder(plan.text)
     for variant in _variants(plan):

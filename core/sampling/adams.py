@@ -270,6 +270,7 @@ def sample_gradient_estimation(
     scheduler="ddim_timesteps",
     source="Liu et al. 2022, arXiv:2202.09778, Alg. 2, as the web UIs run it: ends at timestep 1",
     flow=False,
+    timesteps=True,
 )
 def sample_plms(denoise: Denoise, x: Tensor, sigmas: Sigmas, *, on_step: OnStep) -> Tensor:
     """Start with Heun's step, then use the weights of equal steps to the last sigma, whatever it is."""

@@ -40,6 +40,7 @@ def swap(x: Tensor, denoised: Tensor, uncond: Tensor, alpha: float) -> Tensor:
     needs_uncond=True,
     source=SOURCE + ", as the web UIs run it: ends at timestep 1",
     flow=False,
+    timesteps=True,
 )
 @sampler(
     name="euler_cfg_pp",

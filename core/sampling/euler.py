@@ -122,6 +122,7 @@ def sample_euler_ancestral(
     scheduler="ddim_timesteps",
     source="Song et al. 2021, arXiv:2010.02502, eq. 12, as the web UIs run it: ends at timestep 1",
     flow=False,
+    timesteps=True,
 )
 def sample_ddim_timesteps(
     denoise: Denoise,

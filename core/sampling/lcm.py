@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -16,6 +17,20 @@ class Renoise:
     """``s_noise`` scales the noise."""
 
     s_noise: float = 1.0
+
+
+SIGMA_DATA = 0.5
+TIMESTEP_SCALE = 10.0
+
+
+def lcm_scalings(timestep: float) -> tuple[float, float]:
+    """Return (c_skip, c_out), the weights of the noisy latent and of the network's clean one at ``timestep``.
+
+    Source: Luo et al. 2023 (arXiv:2310.04378), eq. 9 with the authors' constants.
+    """
+    scaled = timestep * TIMESTEP_SCALE
+    whole = scaled**2 + SIGMA_DATA**2
+    return SIGMA_DATA**2 / whole, scaled / math.sqrt(whole)
 
 
 @sampler(

@@ -78,8 +78,9 @@ def sample_restart(
     denoise: Denoise, x: Tensor, sigmas: Sigmas, *, options: Restart, noise: Noise, on_step: OnStep
 ) -> Tensor:
     """Take Heun steps; where a step begins above the last sigma, add the noise between."""
-    at = sigmas[0]
-    for i, (sigma, sigma_next) in enumerate(restarted(sigmas, options)):
+    steps = restarted(sigmas, options)
+    at = steps[0][0]
+    for i, (sigma, sigma_next) in enumerate(steps):
         if sigma > at:
             x = x.add(noise(at, sigma), alpha=options.s_noise * math.sqrt(sigma**2 - at**2))
         denoised = denoise(x, sigma)

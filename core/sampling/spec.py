@@ -71,11 +71,12 @@ PASSED = frozenset({"noise", "model", "options", "on_step"})
 class SamplerSpec:
     """A sampler and what is known of it; fronts, tests and the README loop over these.
 
-    ``order``: of convergence as measured, on smooth problems.  ``nfe(n)``: denoiser calls of n steps that end
-    in 0.  ``second_order``: A1111 counts two calls a step.  ``discards_penultimate``: hosts that ask for one
-    step more and drop the last sigma above 0.  ``flow``: fit for rectified flow.  ``resizes``: calls the
-    denoiser with latents of other sizes.  ``scheduler``: the schedule it goes with.  ``takes``: which of
-    ``PASSED`` its function wants.
+    ``order``: of convergence as measured, on smooth problems.  ``nfe(n)``: denoiser calls of n steps that end in 0,
+    None for an adaptive one.  ``second_order``: A1111 counts two calls a step.  ``discards_penultimate``: hosts
+    that ask for one step more and drop the last sigma above 0.  ``flow``: fit for rectified flow.  ``resizes``:
+    calls the denoiser with latents of other sizes.  ``timesteps``: the web UIs run it on variance-preserving
+    latents: it begins with noise times ``sqrt(1 + sigma^2)`` there, and its end is divided by that.
+    ``scheduler``: the schedule it goes with.  ``takes``: which of ``PASSED`` its function wants.
     """
 
     name: str
@@ -93,6 +94,7 @@ class SamplerSpec:
     options: type[Any] | None = None
     flow: bool = True
     resizes: bool = False
+    timesteps: bool = False
     takes: frozenset[str] = frozenset()
 
 

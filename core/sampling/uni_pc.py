@@ -132,6 +132,7 @@ def run_uni_pc(
     scheduler="uni_pc_timesteps",
     source="Zhao et al. 2023, arXiv:2302.04867, UniPC-3, B(h) = h, as the web UIs run it: ends at timestep 0",
     flow=False,
+    timesteps=True,
 )
 @sampler(
     name="uni_pc",

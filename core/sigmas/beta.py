@@ -48,7 +48,7 @@ def by_timestep(n: int, model: ModelSigmas, options: Beta) -> Floats:
 
 def by_whole_timestep(n: int, model: ModelSigmas, options: Beta) -> Floats:
     """Return the hosts' list: rounded timesteps, each once, and a 0; it may be short."""
-    from scipy.stats import beta as distribution  # pyright: ignore - slow to import, and rounds as theirs
+    from scipy.stats import beta as distribution  # noqa: PLC0415 - slow  # pyright: ignore
 
     shares = 1 - np.linspace(0, 1, n, endpoint=False)
     found = np.asarray(distribution.ppf(shares, options.alpha, options.beta), np.float64)  # pyright: ignore

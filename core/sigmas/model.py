@@ -89,6 +89,13 @@ class ModelSigmas:
         """
         return cls(table.detach().to("cpu", torch.float32).clone(), kind, shift)
 
+    def with_float32_alphas(self) -> ModelSigmas:
+        """Return the table as A1111 has it, made from squared alphas in float32: other in the sixth digit."""
+        if self.is_flow:
+            return self
+        squared = (1 / (1 + self.table.double() ** 2)).float()
+        return ModelSigmas(((1 - squared) / squared).sqrt(), self.kind, self.shift)
+
     @property
     def is_flow(self) -> bool:
         """Tell whether the model is a rectified flow."""

@@ -145,6 +145,7 @@ def by_timestep(timesteps: Sequence[float], extra: int) -> Callable[[int, ModelS
     """Return the schedule of n + ``extra`` places along ``timesteps``, of which the first n are used."""
 
     def run(n: int, model: ModelSigmas) -> Floats:
+        """Return sigma at even places along the list of timesteps."""
         return at_timesteps(model, along(timesteps, n + extra)[:n])
 
     return run

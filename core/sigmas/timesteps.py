@@ -132,8 +132,9 @@ def uni_pc_timesteps(n: int, model: ModelSigmas) -> Floats:
 
 @host_form("uni_pc_timesteps", "webui", "reforge")
 def uni_pc_timesteps_webui(n: int, model: ModelSigmas) -> Floats:
-    """Return the list that UniPC of the web UIs walks: n steps that end at the first timestep."""
-    return _even_times(model, n + 1)
+    """Return the list that UniPC of the web UIs walks: as many steps as DDIM has timesteps, to the first."""
+    size = len(model.values)
+    return _even_times(model, len(range(0, size, size // n)) + 1)
 
 
 def _even_times(model: ModelSigmas, count: int) -> Floats:

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
-
 from sd_concord.core.sigmas import ModelSigmas
+from torch import Tensor
 
 MODELS = {"sd": ModelSigmas.sd(), "zsnr": ModelSigmas.zsnr(), "flow3": ModelSigmas.flow(3.0)}
 
@@ -130,7 +129,7 @@ def mixture(dim: int = 6, components: int = 5, *, seed: int = 0, flow: bool = Fa
 
 def exact_ode(denoiser: Mixture, x: Tensor, start: float, end: float) -> Tensor:
     """Return the ODE's solution at sigma ``end``, by an eighth-order method with a tolerance of 1e-12."""
-    from scipy.integrate import solve_ivp  # noqa: PLC0415 - slow to import, and few tests want it
+    from scipy.integrate import solve_ivp
 
     def slope(log_sigma: float, flat: np.ndarray) -> np.ndarray:
         sigma = math.exp(log_sigma)

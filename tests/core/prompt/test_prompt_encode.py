@@ -176,7 +176,9 @@ def test_pooled_is_of_the_first_chunk_and_unweighted() -> None:
     )
 
 
-@pytest.mark.parametrize(("text", "zero"), [("", True), ("[::2]", True), (" ", False), ("[a::2]", False)])
+@pytest.mark.parametrize(
+    ("text", "zero"), [("", True), ("[::2]", True), (" ", False), ("[a::2]", False), ("[:a:2]", False)]
+)
 def test_only_texts_that_are_all_empty_become_zeros(text: str, zero: bool) -> None:
     laid = plan(text, 4, run=RunShape(negative=True))
     for_call = encode(laid, fake(with_pooled=True), zero_empty=True).for_call(4)
@@ -201,6 +203,17 @@ def test_calls_look_up_the_text_as_a1111_does() -> None:
         True,
     ]
     assert torch.equal(conditioning.for_call(3).hidden, b)
+
+
+def test_calls_past_the_end_keep_the_last_text_in_concord() -> None:
+    conditioning = encode(plan("[a:b:2]", 4, dialect="concord"), fake(), emphasis="Ignore")
+    assert torch.equal(conditioning.for_call(9).hidden, hidden("b"))
+
+
+def test_comfy_plus_plus_encodes_nothing_more_without_raised_weights() -> None:
+    encoder = fake()
+    encode(plan("a cat", 1), encoder, emphasis="comfy++")
+    assert encoder.rows == 1
 
 
 def test_and_parts_keep_their_weights_and_share_one_length() -> None:
@@ -243,6 +256,28 @@ def test_an_embedding_that_only_one_encoder_has_is_words_in_sdxl() -> None:
     conditioning = encode(plan("only", 1), [first, second])
     assert conditioning.embeddings == ()
     assert torch.equal(first.calls[0], second.calls[0])
+
+
+def test_in_comfyui_an_encoder_without_the_vectors_drops_their_place() -> None:
+    first, second = (
+        fake(embeddings={"only": torch.full((2, 4), 9.0)}),
+        FakeEncoder(tokenizer=clip_tokenizer(pad=0)),
+    )
+    encode(plan("a embedding:only b", 1, dialect="comfyui"), [first, second], emphasis="ComfyUI")
+    assert first.calls[0][0].tolist()[:6] == [49406, 320, 0, 0, 321, 49407]
+    assert second.calls[0][0].tolist()[:6] == [49406, 320, 321, 49407, 0, 0]
+    assert len(second.calls[0][0]) == 77
+
+
+def test_in_comfyui_a_long_embedding_goes_on_in_the_next_chunk() -> None:
+    vectors = torch.arange(10.0)[:, None].expand(10, 4) * 100 + 100
+    encoder = fake(embeddings={"long": vectors})
+    text = "cat " * 70 + "embedding:long"
+    active = encode(plan(text, 1, dialect="comfyui"), encoder, emphasis="Ignore").for_call(0).hidden[0, :, 0]
+    places = [int(value // 100) for value in active if value > 99]
+    # a vector and the mean of what came before it: the tens rise through both chunks
+    assert [len(chunk) for chunk in (encoder.calls[0][0], encoder.calls[0][1])] == [77, 77]
+    assert places[0] < places[4] < places[9]
 
 
 def test_networks_are_applied_before_the_texts_that_have_them() -> None:

@@ -12,6 +12,7 @@ from sd_concord.core.prompt import (
     RunShape,
     Style,
     apply_styles,
+    clip_tokenizer,
     extract_networks,
     parse_schedule,
     plan,
@@ -21,6 +22,7 @@ from sd_concord.core.prompt import (
 )
 from sd_concord.core.prompt.conjunction import and_spans, split_and
 from sd_concord.core.prompt.origins import Origins
+from sd_concord.core.prompt.reading import read_chunks
 from sd_concord.core.prompt.warnings import PromptWarning
 
 
@@ -111,6 +113,25 @@ def test_comfyui_has_one_part_and_one_segment() -> None:
 def test_comfyui_weights(text: str, pieces: list[tuple[str, float]]) -> None:
     got = plan(text, 1, dialect="comfyui").parts[0].segments[0].pieces
     assert [(t, pytest.approx(w)) for t, w in got] == pieces
+
+
+@pytest.mark.parametrize(("words", "lengths"), [(7, [70, 7]), (8, [75, 3])])
+def test_comfyui_cuts_no_short_segment(words: int, lengths: list[int]) -> None:
+    tokenizer = clip_tokenizer("rust")
+    text = "cat " * 70 + f"({'dog ' * words}:1.2)"
+    pieces = plan(text, 1, dialect="comfyui").parts[0].segments[0].pieces
+    assert [chunk.length for chunk in read_chunks(pieces, Dialect.comfyui(), tokenizer)] == lengths
+
+
+def test_a_tag_argument_with_two_equal_signs_is_positional() -> None:
+    _, (tag,) = extract_networks("<lora:x:te=0.5:a=b=c>")
+    assert (tag.kind, tag.positional, tag.named) == ("lora", ["x", "a=b=c"], {"te": "0.5"})
+
+
+def test_many_fades_share_a_grid_of_eight_levels() -> None:
+    text = " ".join(f"[a{i}:b{i}:0.0-{0.5 + i / 100:.2f}]" for i in range(40))
+    (part,) = plan(text, 4, dialect="concord").parts
+    assert 1 < max(len(segment.variants) for segment in part.segments) <= 8
 
 
 def test_a_dialect_may_be_named() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,7 @@ def test_a_trap_is_found_at_its_place(code: str, text: str, place: str) -> None:
         "<lora:x:1> a",
         "# a whole line\na cat",
         "stand by the window, warm light",
+        f"{'word ' * 75}BREAK {'word ' * 20}",
     ],
 )
 def test_an_innocent_prompt_has_no_warning(text: str) -> None:
@@ -161,6 +163,11 @@ def test_comfyui_syntax_warns_of_what_it_has_not() -> None:
         ("not-in-comfyui", "[c:d:0.5]"),
         ("heavy-weight", "x"),
     ]
+
+
+def test_warnings_need_no_ftfy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ftfy", None)
+    assert of_code("café BREAK a", "break-almost-empty")
 
 
 def test_there_are_at_most_eight_of_a_kind() -> None:

@@ -9,7 +9,6 @@ import pytest
 import torch
 from golden import golden_dir
 from sampler_problems import MODELS, load_golden
-
 from sd_concord.core.sampling import SAMPLERS, sample
 
 pytestmark = pytest.mark.golden

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from sampler_problems import BothAlike, exact_ode, mixture, options_without_noise
-
 from sd_concord.core.sampling import SAMPLERS, sample
 from sd_concord.core.sigmas import ModelSigmas
 
@@ -44,7 +43,11 @@ def fitted_order(name, steps, exact, *, flow=False, **options):
     errors = []
     for n in steps:
         if flow:
-            sigmas = torch.linspace(math.log(high / (1 - high)), math.log(low / (1 - low)), n + 1).double().sigmoid()
+            sigmas = (
+                torch.linspace(math.log(high / (1 - high)), math.log(low / (1 - low)), n + 1)
+                .double()
+                .sigmoid()
+            )
         else:
             sigmas = torch.linspace(high ** (1 / 7), low ** (1 / 7), n + 1, dtype=torch.float64) ** 7
         sigmas[0], sigmas[-1] = high, low
