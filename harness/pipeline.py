@@ -23,6 +23,7 @@ from ..core.networks import Patched
 from ..core.prompt import (
     DIALECTS,
     Conditioning,
+    Known,
     NetworkTag,
     PromptPlan,
     RunShape,
@@ -200,7 +201,8 @@ class Pipeline:
         per_step = 2 if SAMPLERS[record.sampler].second_order else 1
         run = RunShape(negative=is_negative, calls_per_step=per_step)
         text = record.negative_prompt if is_negative else record.prompt
-        return plan(text, record.steps, dialect=DIALECTS[name], run=run)
+        known = Known(embeddings=self.model.text_encoders[0].embeddings)
+        return plan(text, record.steps, dialect=DIALECTS[name], run=run, known=known)
 
     def _encode(
         self,

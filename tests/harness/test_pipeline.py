@@ -177,3 +177,8 @@ def test_what_does_not_fit_of_a_lora_is_said(tmp_path, pipeline):
     picture = with_loras(f"{PROMPT}<lora:none:1>", steps=1)[0]
     assert "'none' is left out: nothing of it fits demo" in with_loras.warnings[0]
     assert picture.generation.networks.loras == ()
+
+
+def test_an_embedding_that_is_not_there_is_said(pipeline):
+    pipeline(f"{PROMPT}, embedding:easynegative", steps=1)
+    assert any("no embedding is called 'easynegative'" in line for line in pipeline.warnings)

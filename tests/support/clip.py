@@ -95,12 +95,14 @@ class FakeEncoder:
     shift: float = 0.5
     skips: list[int] = field(default_factory=list)
     calls: list[Tensor] = field(default_factory=list)
+    inserts: list[Insert] = field(default_factory=list)
 
     def __call__(
         self, ids: Tensor, clip_skip: int, inserts: Sequence[Insert] = ()
     ) -> tuple[Tensor, Tensor | None]:
         self.calls.append(ids)
         self.skips.append(clip_skip)
+        self.inserts += inserts
         x = torch.sin(ids[..., None] * torch.arange(1, self.width + 1) * 0.37) + self.shift
         for insert in inserts:
             x[insert.row, insert.position : insert.position + len(insert.vectors)] = insert.vectors

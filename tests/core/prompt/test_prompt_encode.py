@@ -270,14 +270,10 @@ def test_in_comfyui_an_encoder_without_the_vectors_drops_their_place() -> None:
 
 
 def test_in_comfyui_a_long_embedding_goes_on_in_the_next_chunk() -> None:
-    vectors = torch.arange(10.0)[:, None].expand(10, 4) * 100 + 100
-    encoder = fake(embeddings={"long": vectors})
-    text = "cat " * 70 + "embedding:long"
-    active = encode(plan(text, 1, dialect="comfyui"), encoder, emphasis="Ignore").for_call(0).hidden[0, :, 0]
-    places = [int(value // 100) for value in active if value > 99]
-    # a vector and the mean of what came before it: the tens rise through both chunks
-    assert [len(chunk) for chunk in (encoder.calls[0][0], encoder.calls[0][1])] == [77, 77]
-    assert places[0] < places[4] < places[9]
+    encoder = fake(embeddings={"long": torch.arange(10.0)[:, None].expand(10, 4)})
+    encode(plan("cat " * 70 + "embedding:long", 1, dialect="comfyui"), encoder)
+    placed = [(one.row, one.position, one.vectors[:, 0].tolist()) for one in encoder.inserts]
+    assert placed == [(0, 71, [0, 1, 2, 3, 4]), (1, 1, [5, 6, 7, 8, 9])]
 
 
 def test_networks_are_applied_before_the_texts_that_have_them() -> None:
