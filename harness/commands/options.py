@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ...core.errors import BadFile
 from ..pipeline import DEMO, Pipeline
 
 
@@ -49,7 +50,11 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def load_pipeline(args: argparse.Namespace) -> Pipeline:
-    """Return the pipeline that the options of `add_model_arguments` name."""
+    """Return the pipeline that the options of `add_model_arguments` name; raises ``BadFile`` for a missing folder."""
+    for option in ("lora_dir", "embedding_dir"):
+        for folder in getattr(args, option):
+            if not folder.is_dir():
+                raise BadFile(f"--{option.replace('_', '-')} {folder} is not a folder; check the path")
     return Pipeline.load(
         args.model,
         lora_folders=args.lora_dir,

@@ -111,6 +111,7 @@ BAD = {
     "steps": (lambda _: ["--steps", "0"], "--steps is 0; pass 1 or more"),
     "batch": (lambda _: ["--batch", "0"], "--batch is 0; pass 1 or more"),
     "unwritable": (lambda folder: ["--out", _folder_below_a_file(folder)], "name another place with --out"),
+    "no such folder": (lambda _: ["--lora-dir", "nowhere"], "--lora-dir nowhere is not a folder"),
     "device": (lambda _: ["--device", "abacus"], "abacus"),
     "dtype": (lambda _: ["--dtype", "float31"], "did you mean float32"),
 }
