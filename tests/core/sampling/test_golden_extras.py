@@ -83,3 +83,38 @@ def test_timestep_samplers(form):
         sigmas = get_sigmas(schedule, int(steps), SD, convention="webui").double()
         out = sample(name, denoiser, unit * (1 + sigmas[0] ** 2).sqrt(), sigmas, noise=noise, **options)
         close(out / (1 + sigmas[-1] ** 2).sqrt(), wanted, 1e-6 if precision == "64" else 1e-5)
+
+
+IN_VAIN = ("res_multistep", "res_multistep_cfg_pp", "dpm_fast", "dpm_adaptive", "heunpp2")
+"""Samplers for which ComfyUI draws noise that it then multiplies by 0."""
+
+
+def noise_calls():
+    """Return ComfyUI's recorded runs of all its samplers, but the one whose steps depend on the model."""
+    calls = json.loads((golden_dir("noise_sigmas") / "comfyui_noise_calls.json").read_text())
+    return [call for call in calls if call["sampler"] != "dpm_adaptive"]
+
+
+@pytest.mark.parametrize("call", noise_calls(), ids=lambda call: f"{call['sampler']}-{call['scheduler']}")
+def test_asks_the_model_and_draws_noise_where_comfyui_does(call):
+    asked, drawn = [], []
+
+    class Flat:
+        def __call__(self, x, sigma):
+            asked.append(float(sigma))
+            return x * 0.1
+
+        def with_uncond(self, x, sigma):
+            return self(x, sigma), x * 0.05
+
+    def noise(sigma, sigma_next):
+        drawn.append([sigma, sigma_next])
+        return torch.zeros(1, 4, 8, 8)
+
+    sigmas = torch.tensor(call["sigmas"])
+    if call["sampler"].startswith("uni_pc"):
+        sigmas[-1] = 0.0  # recorded after the host wrote 0.001 into its own list
+    sample(call["sampler"], Flat(), torch.ones(1, 4, 8, 8) * sigmas[0], sigmas, noise=noise)
+    assert asked == pytest.approx(call["unet_sigmas"], rel=1e-5)
+    if call["sampler"] not in IN_VAIN:
+        np.testing.assert_allclose(np.reshape(drawn, (-1, 2)), np.reshape(call["draws"], (-1, 2)), rtol=1e-5)
