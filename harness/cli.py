@@ -17,6 +17,7 @@ from .version import VERSION
 COMMANDS = {
     "generate": "make pictures from a prompt",
     "explain": "show what a prompt means: chunks, weights, timeline, and traps it steps into",
+    "sigmas": "show schedules side by side, how exact they can be, and what is wrong with them",
     "bench": "measure this machine, and what Concord adds to the network's work",
     "demo-score": "measure how well the embedded model draws what it is told",
     "train": "train the embedded model",
