@@ -1,4 +1,4 @@
-"""The two commands of the README, for real and by the clock."""
+"""The two commands of the README, for real and timed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FIRST, SECOND = 300.0, 10.0
-"""Seconds to the first picture on two cores, and to the second."""
+"""Seconds to the first picture on two idle cores, and CPU seconds to the second."""
 
 
 def demo(folder: Path, environ: dict[str, str]) -> float:
@@ -29,10 +29,18 @@ def demo(folder: Path, environ: dict[str, str]) -> float:
     return time.monotonic() - started
 
 
+def busy() -> float:
+    """Return the CPU seconds of all finished children: unlike the clock, other programs do not lengthen them."""
+    spent = os.times()
+    return spent.children_user + spent.children_system
+
+
 def test_a_second_picture_takes_seconds() -> None:
     if Path(sys.prefix).resolve() != (ROOT / ".venv").resolve():
         pytest.skip("not run by `python install.py test`: there is no .venv to draw a second picture in")
-    assert min(demo(ROOT, dict(os.environ)) for _ in range(2)) < SECOND
+    before = busy()
+    elapsed = demo(ROOT, dict(os.environ))
+    assert (busy() - before or elapsed) < SECOND  # Windows counts no children: there the clock has to do
 
 
 def test_a_fresh_clone_draws_its_first_picture_in_minutes(tmp_path: Path) -> None:

@@ -60,8 +60,16 @@ def _options(defaults: Any, given: list[str]) -> Any:
         if not hasattr(defaults, name) or not value:
             known = ", ".join(field.name for field in dataclasses.fields(defaults))
             raise BadValue(f"--set {text!r} is no option of this stage; write NAME=VALUE, names are: {known}")
-        values[name] = type(getattr(defaults, name))(value)
+        values[name] = _read_as(type(getattr(defaults, name)), value)
     return dataclasses.replace(defaults, **values)
+
+
+def _read_as(kind: type, text: str) -> Any:
+    if kind is not bool:
+        return kind(text)
+    if text.lower() not in ("true", "false"):
+        raise BadValue(f"--set: got {text!r}; write true or false")
+    return text.lower() == "true"
 
 
 def _checkpoint(folder: Path, name: str) -> dict[str, Any]:
@@ -72,6 +80,11 @@ def _checkpoint(folder: Path, name: str) -> dict[str, Any]:
 
 
 def _vae(folder: Path) -> Any:
+    """Return the VAE trained in ``folder``, or the embedded model's when none was."""
+    if not (folder / "vae.pt").exists():
+        from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+
+        return AutoencoderKL.from_pretrained(DEMO / "vae").eval()
     vae = make_vae()
     vae.load_state_dict(_checkpoint(folder, "vae.pt")["vae"])
     return vae.eval()
@@ -88,5 +101,6 @@ def _export(folder: Path, out: Path) -> None:
     networks.load_state_dict(state["average"])
     vae = _vae(folder)
     settle_scale(vae, latent_scale(torch.load(folder / "latents-0.pt", weights_only=True)))
-    size = export(out, networks, vae, tokens, state["options"]["prediction"])
+    options = state["options"]
+    size = export(out, networks, vae, tokens, options["prediction"], zero_snr=options.get("zero_snr", False))
     print(f"{out}: {size / 1e6:.2f} MB after {state['step']} steps")  # noqa: T201

@@ -19,14 +19,15 @@ JUNK = tuple(
 
 @dataclass(frozen=True, kw_only=True)
 class Wording:
-    """Chances (0 to 1) that a caption says a thing that is so."""
+    """Chances (0 to 1) that a caption says a thing that is so; ``long``: that it fills two to four chunks."""
 
-    position: float = 0.65
+    position: float = 0.85
     background: float = 0.6
     size: float = 0.75
     quality: float = 0.25
     junk: float = 0.08
     breaks: float = 0.2
+    long: float = 0.12
 
 
 USUAL = Wording()
@@ -44,7 +45,15 @@ def caption(scene: Scene, rng: random.Random, wording: Wording = USUAL) -> str:
     before, after = _tags(scene, rng, wording)
     parts = [*before, joined, *after]
     glue = " BREAK " if parts and rng.random() < wording.breaks / 4 else ", "
-    return glue.join(parts)
+    text = glue.join(parts)
+    return _lengthened(text, rng) if rng.random() < wording.long else text
+
+
+def _lengthened(text: str, rng: random.Random) -> str:
+    """Put ``text`` among chunks that say nothing of the picture: two to four chunks where there was one."""
+    chunks = [" ".join(rng.choices(JUNK, k=rng.randint(3, 60))) for _ in range(rng.randint(1, 3))]
+    chunks.insert(rng.randrange(len(chunks) + 1), text)
+    return " BREAK ".join(chunks)
 
 
 def item_phrase(item: Item, article: str = "a", say_size: bool = True) -> str:

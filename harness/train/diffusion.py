@@ -1,7 +1,8 @@
 """Train the UNet and the text encoder together on latents and freshly worded captions.
 
 Loss: mean square error of the noise, weighted by ``min(snr, 5) / snr`` (Hang et al. 2023, arXiv:2303.09556)
-and by ``clip(1 / alpha_bar, 1, 10)``, since the plain loss hardly sees the high noise where layout is decided.
+and by ``clip(1 / alpha_bar, 1, 40)``, since the plain loss hardly sees the high noise where layout is decided.
+With v-prediction (Salimans & Ho 2022, arXiv:2202.00512) the error of ``v``, weighted by ``min(1, 6 / (snr + 1))``.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ...core.prompt import chunk_tokens, clip_tokenizer
@@ -27,16 +29,23 @@ from .vocabulary import known_tokens, row_of
 
 @dataclass(frozen=True, kw_only=True)
 class DiffusionTraining:
-    """How the UNet and text encoder are trained.  ``easy``: share of the steps on easy scenes, at the beginning."""
+    """How the UNet and text encoder are trained.
+
+    ``easy``: share of the steps on easy scenes, at the beginning.  ``start``: a model's folder to begin from,
+    ``""`` for new networks.  ``prediction``: "epsilon" or "v_prediction"; ``zero_snr``: rescale the noise schedule
+    to zero terminal SNR (Lin et al. 2023, arXiv:2305.08891, algorithm 1).
+    """
 
     steps: int = 20_000
     batch: int = 32
     lr: float = 3e-3
     empty: float = 0.1
     easy: float = 0.1
-    high_noise: float = 0.4
+    high_noise: float = 0.6
     ema: float = 0.999
     prediction: str = "epsilon"
+    zero_snr: bool = False
+    start: str = ""
     device: str = "cpu"
     seed: int = 0
 
@@ -52,6 +61,16 @@ class Networks(nn.Module):
         self.unet = make_unet()
         self.text = make_text_encoder(len(tokens) + 1, *rows)
 
+    def load_folder(self, folder: Path) -> None:
+        """Take the weights of an exported model with the same tokens."""
+        text = load_file(folder / "text_encoder" / "model.safetensors")
+        text.pop("token_rows", None)
+        names = set(self.text.state_dict())
+        self.text.load_state_dict(
+            {k if k in names else k.removeprefix("text_model."): v for k, v in text.items()}
+        )
+        self.unet.load_state_dict(load_file(folder / "unet" / "diffusion_pytorch_model.safetensors"))
+
     def forward(self, x: Tensor, timesteps: Tensor, chunks: list[Tensor]) -> Tensor:
         """Predict from noisy latents (B, 4, 16, 16), timesteps (B,) and, for each, rows int64 (chunks, 77)."""
         hidden = self.text(torch.cat(chunks)).last_hidden_state
@@ -66,11 +85,15 @@ class Networks(nn.Module):
         return self.unet(x, timesteps, context, encoder_attention_mask=mask).sample
 
 
-def alphas_cumprod() -> Tensor:
+def alphas_cumprod(zero_snr: bool = False) -> Tensor:
     """Return the signal's share of the variance at each training timestep, float32 (1000,)."""
     start, end = SCHEDULER["beta_start"], SCHEDULER["beta_end"]
     betas = torch.linspace(start**0.5, end**0.5, 1000, dtype=torch.float64) ** 2
-    return (1 - betas).cumprod(0).float()
+    alpha_bar = (1 - betas).cumprod(0)
+    if zero_snr:
+        root = alpha_bar.sqrt()
+        alpha_bar = ((root - root[-1]) * root[0] / (root[0] - root[-1])).square()
+    return alpha_bar.float()
 
 
 def sample_timesteps(count: int, high_noise: float, generator: torch.Generator) -> Tensor:
@@ -80,10 +103,12 @@ def sample_timesteps(count: int, high_noise: float, generator: torch.Generator) 
     return torch.where(high, 400 + 600 * uniform, 1000 * uniform).long()
 
 
-def loss_weight(alpha_bar: Tensor) -> Tensor:
-    """Return the weight of the noise error at each ``alpha_bar``; see the module's docstring."""
+def loss_weight(alpha_bar: Tensor, prediction: str = "epsilon") -> Tensor:
+    """Return the weight of the error at each ``alpha_bar``; see the module's docstring."""
     snr = alpha_bar / (1 - alpha_bar)
-    return (snr.clamp(max=5) / snr) * (1 / alpha_bar).clamp(1, 10)
+    if prediction == "v_prediction":
+        return (6 / (snr + 1)).clamp(max=1)
+    return (snr.clamp(max=5) / snr) * (1 / alpha_bar).clamp(1, 40)
 
 
 def token_chunks(text: str, rows: Tensor) -> Tensor:
@@ -97,12 +122,19 @@ def train_diffusion(folder: Path, options: DiffusionTraining) -> Networks:
     torch.manual_seed(options.seed)
     tokens = known_tokens()
     device = torch.device(options.device)
-    networks = Networks(tokens).to(device)
+    networks = Networks(tokens)
+    if options.start:
+        networks.load_folder(Path(options.start))
+    networks.to(device)
     average = copy.deepcopy(networks).requires_grad_(False)
     optimiser = Muon(*split_parameters([networks]), lr=options.lr)
     parts = {"networks": networks, "average": average, "optimiser": optimiser}
     run = Run(folder, "unet", options.steps, parts, {**asdict(options), "tokens": tokens})
-    examples, alpha_bar, rows = Examples.load(folder), alphas_cumprod(), row_of(tokens).to(device)
+    examples, alpha_bar, rows = (
+        Examples.load(folder),
+        alphas_cumprod(options.zero_snr),
+        row_of(tokens).to(device),
+    )
     for step in run:
         rng = random.Random(f"{options.seed}/{rank()}/{step}")
         generator = torch.Generator().manual_seed(rng.getrandbits(60))
@@ -114,8 +146,9 @@ def train_diffusion(folder: Path, options: DiffusionTraining) -> Networks:
         noise = torch.randn(clean.shape, generator=generator).to(device)
         at = alpha_bar[timesteps].to(device).view(-1, 1, 1, 1)
         out = networks(at.sqrt() * clean + (1 - at).sqrt() * noise, timesteps.to(device), chunks)
-        errors = (out - noise).square().mean(dim=(1, 2, 3))
-        loss = (loss_weight(at.flatten()) * errors).mean()
+        target = noise if options.prediction == "epsilon" else at.sqrt() * noise - (1 - at).sqrt() * clean
+        errors = (out - target).square().mean(dim=(1, 2, 3))
+        loss = (loss_weight(at.flatten(), options.prediction) * errors).mean()
         _update(networks, average, optimiser, loss, step, options)
         low = timesteps < 500
         errors = errors.detach().cpu()

@@ -20,7 +20,15 @@ from .networks import SCHEDULER, TEXT, UNET, VAE
 LIMIT = 8_000_000
 
 
-def export(folder: Path, networks: Networks, vae: Any, tokens: list[int], prediction: str = "epsilon") -> int:
+def export(
+    folder: Path,
+    networks: Networks,
+    vae: Any,
+    tokens: list[int],
+    prediction: str = "epsilon",
+    *,
+    zero_snr: bool = False,
+) -> int:
     """Write the folder and return its size in bytes."""
     from ...core.prompt import clip_tokenizer
 
@@ -40,6 +48,8 @@ def export(folder: Path, networks: Networks, vae: Any, tokens: list[int], predic
     )
     _write(folder / "text_encoder", "", text, networks.text, "model", rows)
     scheduler = {"_class_name": "DDIMScheduler", **SCHEDULER, "prediction_type": prediction}
+    if zero_snr:
+        scheduler |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
     _json(folder / "scheduler" / "scheduler_config.json", scheduler)
     _json(folder / "model_index.json", {
         "_class_name": "StableDiffusionPipeline",

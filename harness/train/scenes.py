@@ -96,7 +96,7 @@ def _random_item(rng: random.Random, mix: Mix, colour: str, count: int) -> Item:
     size = rng.choices(sizes, (0.25, 0.45, 0.3)[: len(sizes)])[0]
     low, high = SIZES[size]
     if kind == "face" and size == "small":
-        low = 7.0
+        low = 6.0
     radius = rng.uniform(low, high)
     return Item(
         kind=kind,

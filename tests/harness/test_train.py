@@ -6,7 +6,9 @@ import random
 import numpy as np
 import pytest
 import torch
-from sd_concord.harness.train import captions, latents, muon, run, score, vocabulary
+from sd_concord.harness import cli
+from sd_concord.harness.pipeline import DEMO, Pipeline
+from sd_concord.harness.train import captions, diffusion, latents, muon, run, score, vocabulary
 from sd_concord.harness.train.draw import draw
 from sd_concord.harness.train.networks import make_vae
 from sd_concord.harness.train.recognise import recognise
@@ -130,7 +132,7 @@ def test_every_word_of_a_plain_caption_has_a_row():
     tokens = set(vocabulary.known_tokens())
     tokenizer = vocabulary.clip_tokenizer()
     rng = random.Random(0)
-    wording = captions.Wording(junk=0)
+    wording = captions.Wording(junk=0, long=0)
     for one in scenes(200, styles=0.5):
         text = captions.caption(one, rng, wording).replace("BREAK", "")
         assert tokens >= set(tokenizer.encode(text)), text
@@ -213,3 +215,49 @@ def test_the_scale_is_folded_into_the_vae():
     torch.testing.assert_close(after.mean * 0.18215, before.mean * 0.5)
     torch.testing.assert_close(after.std * 0.18215, before.std * 0.5)
     torch.testing.assert_close(again, picture, atol=1e-5, rtol=1e-4)
+
+
+def test_captions_fill_up_to_four_chunks_and_faces_are_from_12_to_64_pixels_high():
+    rng = random.Random(0)
+    wording = dataclasses.replace(captions.USUAL, long=1.0, breaks=0.0)
+    counts = {captions.caption(one, rng, wording).count("BREAK") + 1 for one in scenes(100)}
+    assert counts == {2, 3, 4}
+    heights = [2 * one.radius for s in scenes(3000, faces=1.0) for one in s.items]
+    assert 12 <= min(heights) < 13
+    assert 64 < max(heights) <= 68
+
+
+def test_zero_terminal_snr_ends_without_signal_and_begins_as_before():
+    plain, zero = diffusion.alphas_cumprod(), diffusion.alphas_cumprod(zero_snr=True)
+    assert zero[-1] == 0
+    assert zero[0] == pytest.approx(plain[0].item(), rel=1e-6)
+    assert (zero[1:] < zero[:-1]).all()
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+def test_loss_weights_are_finite_wherever_they_are_used(prediction):
+    alpha_bar = diffusion.alphas_cumprod(zero_snr=prediction == "v_prediction")
+    weight = diffusion.loss_weight(alpha_bar, prediction)
+    assert weight.isfinite().all()
+    assert (weight > 0).all()
+
+
+def test_a_sibling_with_v_prediction_is_made_from_the_embedded_model(tmp_path, capsys):
+    """The recipe of the v-prediction, zero-terminal-SNR sibling, with two steps instead of a thousand."""
+    folder, out = tmp_path / "training", tmp_path / "sibling"
+    folder.mkdir()
+    torch.save(torch.randn(8, 4, 16, 16).half(), folder / "latents-0.pt")
+    sets = ["steps=2", "batch=2", "prediction=v_prediction", "zero_snr=true", f"start={DEMO}"]
+    given = [word for text in sets for word in ("--set", text)]
+    assert cli.main(["train", "unet", "--folder", str(folder), *given]) == 0
+    assert cli.main(["train", "export", "--folder", str(folder), "--out", str(out)]) == 0
+    pipeline = Pipeline.load(out)
+    assert pipeline.model.sigmas.sigma_max > 1000
+    assert pipeline.model.prediction == "v"
+    [picture] = pipeline("a red circle", steps=4, seed=0, scheduler="sgm_uniform")
+    assert picture.image.std() > 0
+
+
+def test_a_switch_is_true_or_false(tmp_path, capsys):
+    assert cli.main(["train", "unet", "--folder", str(tmp_path), "--set", "zero_snr=2"]) == 1
+    assert "write true or false" in capsys.readouterr().err
