@@ -20,6 +20,7 @@ COMMANDS = {
     "sigmas": "show schedules side by side, how exact they can be, and what is wrong with them",
     "bench": "measure this machine, and what Concord adds to the network's work",
     "demo-score": "measure how well the embedded model draws what it is told",
+    "demo-study": "measure what the embedded model makes of switches, weights, negative prompts and BREAK",
     "train": "train the embedded model",
 }
 """Name → what it does; the module is `harness.commands.<name>` with _ for -."""
@@ -47,6 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
         return 1
+    except BrokenPipeError:  # whoever read our output, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)  # noqa: T201
         return INTERRUPTED
