@@ -76,6 +76,14 @@ class GradientEstimation(Gamma):
     tail_power: float = 0.0
 
 
+def rise_weights(sigmas: Sigmas, weights: Weights, most: int) -> list[list[float]]:
+    """Return ``weights`` of up to ``most`` derivatives for each step, made for ``x - denoised`` undivided."""
+    return [
+        [c / sigmas[i - j] for j, c in enumerate(weights(sigmas, i, distinct(sigmas, i, most)))]
+        for i in range(len(sigmas) - 1)
+    ]
+
+
 def multistep(
     denoise: Denoise,
     x: Tensor,
@@ -87,10 +95,7 @@ def multistep(
     through_zero: bool = False,
 ) -> Tensor:
     """Run the method given by ``weights`` over ``sigmas``; the step to 0 is a jump unless ``through_zero``."""
-    plan = [
-        [c / sigmas[i - j] for j, c in enumerate(weights(sigmas, i, distinct(sigmas, i, options.max_order)))]
-        for i in range(len(sigmas) - 1)
-    ]
+    plan = rise_weights(sigmas, weights, options.max_order)
     rises: deque[Tensor] = deque(maxlen=options.max_order)
     previous: Tensor | None = None
     for i in range(len(sigmas) - 1):
@@ -274,17 +279,18 @@ def sample_gradient_estimation(
 )
 def sample_plms(denoise: Denoise, x: Tensor, sigmas: Sigmas, *, on_step: OnStep) -> Tensor:
     """Start with Heun's step, then use the weights of equal steps to the last sigma, whatever it is."""
+    plan = rise_weights(sigmas, uniform, 4)
     rises: deque[Tensor] = deque(maxlen=4)
     for i in range(len(sigmas) - 1):
         sigma, sigma_next = sigmas[i], sigmas[i + 1]
         denoised = denoise(x, sigma)
         on_step(i, sigma, x, denoised)
-        rises.appendleft((x - denoised) / sigma)
-        ahead = towards(denoised, x, sigma_next / sigma)
+        rises.appendleft(x - denoised)
         if sigma_next == 0:
-            x = ahead
+            x = towards(denoised, x, 0.0)
         elif i == 0:
+            ahead = towards(denoised, x, sigma_next / sigma)
             x = heun_correction(x, ahead, denoised, denoise(ahead, sigma_next), sigma, sigma_next)
         else:
-            x = combine(x, 1.0, *zip(uniform(sigmas, i, distinct(sigmas, i, 4)), rises, strict=False))
+            x = combine(x, 1.0, *zip(plan[i], rises, strict=False))
     return x

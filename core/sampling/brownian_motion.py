@@ -51,7 +51,7 @@ class BrownianPath:
     def _part(self, low: float, high: float) -> Tensor:
         """Return the increment between two neighbours, drawing it if it is new."""
         if low not in self._increments:
-            self._increments[low] = self._own.randn(self._shape) * math.sqrt(high - low)
+            self._increments[low] = self._own.randn(self._shape).mul_(math.sqrt(high - low))
         return self._increments[low]
 
     def _insert(self, sigma: float) -> None:
@@ -95,7 +95,7 @@ def _unit_variance(paths: Sequence[BrownianPath | BrownianTree]) -> Callable[[fl
         low, high = sorted((float(sigma), float(sigma_next)))
         sign = 1.0 if sigma < sigma_next else -1.0
         drawn = torch.stack([path.increment(low, high) for path in paths])
-        return drawn * (sign / math.sqrt(high - low))
+        return drawn.mul_(sign / math.sqrt(high - low))
 
     return noise
 

@@ -31,7 +31,7 @@ class Churn:
         """Return ``x`` with the noise added that takes it from ``sigma`` to ``raised``."""
         if raised <= sigma:
             return x
-        return x + noise(sigma, raised) * (self.s_noise * math.sqrt(raised**2 - sigma**2))
+        return x.add(noise(sigma, raised), alpha=self.s_noise * math.sqrt(raised**2 - sigma**2))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,7 +36,8 @@ def stirred(x: Tensor, sigma: float, n: int, options: Dy, noise: Noise) -> tuple
     if not options.s_tmin <= sigma <= options.s_tmax:
         return x, sigma
     raised = sigma * (1 + max(options.s_churn / n, LEAST_CHURN))
-    return x + noise(sigma, raised) * (options.s_noise * math.sqrt(raised**2 - sigma**2)), raised
+    spread = options.s_noise * math.sqrt(raised**2 - sigma**2)
+    return x.add(noise(sigma, raised), alpha=spread), raised
 
 
 def quarter_step(denoise: Denoise, x: Tensor, sigma: float, sigma_next: float) -> Tensor:
@@ -83,10 +84,10 @@ def sample_euler_dy(
         x, raised = stirred(x, sigmas[i], n, options, noise)
         denoised = denoise(x, raised)
         on_step(i, sigmas[i], x, denoised)
-        change = towards(denoised, x, sigmas[i + 1] / raised).sub_(x)
+        ahead = towards(denoised, x, sigmas[i + 1] / raised)
         if sigmas[i + 1] > 0 and i in (2, 3):
-            x = quarter_step(denoise, x, raised, sigmas[i + 1])
-        x = x + change
+            ahead.sub_(x).add_(quarter_step(denoise, x, raised, sigmas[i + 1]))
+        x = ahead
     return x
 
 

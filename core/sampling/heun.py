@@ -53,7 +53,6 @@ def heun_correction(
     label="HeunPP2",
     order=1,
     nfe=lambda n: max(3 * n - 3, 1),
-    second_order=True,
     source="Heun with a third look ahead, weighted by sigma (ComfyUI, Forge, reForge)",
 )
 def sample_heunpp2(denoise: Denoise, x: Tensor, sigmas: Sigmas, *, on_step: OnStep) -> Tensor:

@@ -16,19 +16,42 @@ def number(scalar: Tensor) -> float:
     return float(np.asarray(scalar))
 
 
+ROUNDING = 1e-12
+"""How far from 1 the sum of weights may be that add up to 1."""
+
+
 def combine(x: Tensor, scale: float, *terms: tuple[float, Tensor]) -> Tensor:
-    """Return ``scale * x + sum(weight * tensor)`` as a new tensor, terms of weight 0 left out."""
-    used = [(weight, tensor) for weight, tensor in terms if weight != 0.0]
+    """Return ``scale * x + sum(weight * tensor)`` as a new tensor; a tensor named twice is added once.
+
+    Weights that add up to 1 take one operation less: each is an interpolation, the positive ones first, so
+    that no partial sum comes near 0.
+    """
+    weights: dict[int, float] = {}
+    for weight, tensor in terms:
+        weights[id(tensor)] = weights.get(id(tensor), 0.0) + weight
+    tensors = {id(tensor): tensor for _, tensor in terms}
+    used = [(weights[key], tensor) for key, tensor in tensors.items() if weights[key] != 0.0]
     if scale == 1.0 and used:
         weight, tensor = used.pop(0)
         out = x.add(tensor, alpha=weight)
     elif scale == 0.0 and used:
         weight, tensor = used.pop(0)
         out = tensor * weight
+    elif used and scale > 0 and abs(scale + sum(weight for weight, _ in used) - 1) < ROUNDING:
+        return _mean(x, scale, used)
     else:
         out = x * scale
     for weight, tensor in used:
         out.add_(tensor, alpha=weight)
+    return out
+
+
+def _mean(x: Tensor, share: float, used: list[tuple[float, Tensor]]) -> Tensor:
+    """Return ``share * x`` plus the ``used`` (weight, tensor), whose weights add up to 1 with ``share`` > 0."""
+    out = x
+    for weight, tensor in sorted(used, key=lambda term: -term[0]):
+        share += weight
+        out = out.lerp(tensor, weight / share) if out is x else out.lerp_(tensor, weight / share)
     return out
 
 

@@ -22,7 +22,7 @@ from sd_concord.core.sampling import (
     brownian_tree,
     image_noise,
 )
-from sd_concord.core.sampling.noise import paste_centre, slerp
+from sd_concord.core.sampling.noise import TorchGenerator, paste_centre, slerp
 from sd_concord.core.sampling.philox import philox
 
 SOURCES = {"CPU": "cpu", "NV": "philox"}
@@ -222,10 +222,18 @@ def test_image_noise_refuses(arguments, message):
         image_noise(*arguments)
 
 
-def test_brownian_draws_once_a_query_and_has_unit_variance():
+def test_brownian_draws_once_a_query_and_has_unit_variance(monkeypatch):
+    draws, randn = [], TorchGenerator.randn
+    monkeypatch.setattr(
+        TorchGenerator, "randn", lambda self, shape: draws.append(shape) or randn(self, shape)
+    )
     noise = brownian(SIGMAS, [3], (4, 64, 64))
-    for sigma, sigma_next in ((14.0, 6.0), (6.0, 2.0), (2.0, 0.7), (0.7, 0.1)):
+    # The steps of the run, the stages of one, and one asked for again: each new stretch is one draw.
+    a, b, c, d, e, _ = SIGMAS.tolist()
+    queries = ((a, b), (b, c), (c, 1.1), (c, d), (d, e), (d, e))
+    for (sigma, sigma_next), drawn in zip(queries, (1, 2, 3, 4, 5, 5), strict=True):
         part = noise(sigma, sigma_next)
+        assert len(draws) == drawn
         assert part.shape == (1, 4, 64, 64)
         assert abs(float(part.std()) - 1) < 0.03
 

@@ -18,7 +18,7 @@ AT_LEAST = {
     "seeds_3": 2.8,
     "sa_solver": 3.5,
 }
-BETTER_START = {"dpmpp_3m_sde": 2.8, "deis": 2.8, "uni_pc": 2.8, "uni_pc_bh2": 2.8, "lms": 2.8}
+BETTER_START = {"dpmpp_3m_sde": 2.8, "deis": 2.8, "uni_pc": 2.8, "uni_pc_bh2": 2.8, "lms": 3.6}
 NOT_MEASURABLE = {
     "dpm_adaptive": "chooses its own steps",
     "lcm": "does not follow the ODE",

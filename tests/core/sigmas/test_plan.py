@@ -152,3 +152,11 @@ def test_extend_cuts_each_step():
     sigmas = torch.tensor([8.0, 4.0, 0.0])
     assert extend(sigmas, 2).tolist() == [8.0, 6.0, 4.0, 2.0, 0.0]
     assert extend(sigmas, 2, above=5.0).tolist() == [8.0, 6.0, 4.0, 0.0]
+
+
+def test_a_list_that_is_too_long_is_cut_by_the_node_but_not_by_ksampler():
+    asked = {"convention": "comfyui"}
+    assert len(run_sigmas("ddim_uniform", 7, SD, rule="ksampler", **asked)) == 9
+    assert len(run_sigmas("ddim_uniform", 7, SD, rule="basic", **asked)) == 8
+    # The node takes a strength just below 1 for what it is; KSampler takes it for 1.
+    assert len(run_sigmas("ddim_uniform", 7, SD, rule="ksampler", denoise=0.99995, **asked)) == 9
