@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -33,8 +34,15 @@ AUTOMATIC = (
 """The schedules that the web UIs call Automatic; of other samplers it is the uniform one."""
 LCM_SPACING = 20
 """Timesteps between those that the web UIs' LCM knows: 19, 39, … 999."""
-K_DIFFUSION = (("lms", "through_zero", True),)
-"""Options under which a sampler gives k-diffusion's numbers where ComfyUI's are the default."""
+K_DIFFUSION = (("lms", "through_zero", True), ("dpm_fast", "eta", 1.0), ("dpm_adaptive", "eta", 1.0))
+"""Options under which a sampler gives the web UIs' numbers where ComfyUI's are the default."""
+GLOBAL_SHIFT = 100_000
+"""What Forge adds to the seed for torch's global generator, which it then cuts to 16 bits."""
+BROWNIAN = (
+    *("dpmpp_sde", "dpmpp_2m_sde", "dpmpp_2m_sde_heun", "dpmpp_3m_sde"),
+    *("dpmpp_sde_cfg_pp", "dpmpp_3m_sde_cfg_pp"),
+)
+"""The samplers that draw from a Brownian tree in the hosts; their other SDE samplers draw like ancestral ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,16 +52,18 @@ class Profile:
     ``verified``: compared with recordings of the host; else read in its code or taken over from a relative.
     Noise: ``noise_source`` the host's default ("philox": the card's numbers); ``noise_layout`` a generator an
     image, or one for the batch; ``ensd`` added to the seeds of step noise; ``step_noise`` goes on where the
-    start noise ended, or begins again with the same seed; ``sde_noise`` a tree an image, one a batch, or the
-    cheap path. Start: ``start_scale`` "sigma" multiplies the noise by sigma, "unit" by ``sqrt(1 + sigma^2)``
-    at full noise. Schedule: ``convention``; ``float32_alphas`` in the sigma table; ``discards`` whose list of
-    samplers drops the sigma before 0; ``image_rule`` and ``hires_rule`` how strength becomes steps;
-    ``sampler_forms`` and ``sampler_options`` (sampler, option, value): what the host's names mean here.
-    Model: ``timesteps`` "nearest" or "fraction" between two; ``skips_negative`` at CFG 1; ``lcm`` asks it at
-    any time ("plain"), or has a table of 50 ("table"), and skips as that model was trained ("scaled"). Text:
-    ``emphasis``; ``dialect``; ``comma_backtrack``; ``padding`` of prompts of unequal length: "apart" (two
-    calls) or "repeat" (to a common length); ``zero_empty_negative`` for SDXL. Picture: ``posterior`` of the
-    VAE "mean" or "sample" when an image is encoded; ``pixels`` cut or rounded.
+    start noise ended, or begins again with the same seed; ``global_noise``: samplers whose step noise comes
+    from torch's global generator; ``sde_noise`` a tree an image, one a batch, or the cheap path. Start:
+    ``start_scale`` "sigma" multiplies the noise by sigma, "unit" by ``sqrt(1 + sigma^2)`` at full noise,
+    "unit_text" in text to image (the web UIs' SGM noise multiplier). Schedule: ``convention``;
+    ``float32_alphas`` in the sigma table; ``discards`` whose list of samplers drops the sigma before 0;
+    ``image_rule`` and ``hires_rule`` how strength becomes steps; ``sampler_forms`` and ``sampler_options``
+    (sampler, option, value): what the host's names mean here. Model: ``timesteps`` "nearest" or "fraction"
+    between two; ``skips_negative`` at CFG 1; ``lcm`` asks it at any time ("plain"), or has a table of 50
+    ("table"), and skips as that model was trained ("scaled"). Text: ``emphasis``; ``dialect``;
+    ``comma_backtrack``; ``padding`` of prompts of unequal length: "apart" (two calls) or "repeat" (to a
+    common length); ``zero_empty_negative`` for SDXL. Picture: ``posterior`` of the VAE "mean" or "sample"
+    when an image is encoded; ``pixels`` cut or rounded.
     """
 
     name: str
@@ -63,8 +73,9 @@ class Profile:
     noise_layout: Literal["image", "batch"] = "image"
     ensd: int = 0
     step_noise: Literal["continue", "restart"] = "continue"
+    global_noise: tuple[str, ...] = ()
     sde_noise: Literal["tree_per_image", "tree_per_batch", "path"] = "tree_per_image"
-    start_scale: Literal["sigma", "unit"] = "sigma"
+    start_scale: Literal["sigma", "unit", "unit_text"] = "sigma"
     convention: Convention = "webui"
     float32_alphas: bool = False
     discards: Host | None = "webui"
@@ -96,7 +107,13 @@ class Profile:
 
 
 _A1111 = Profile(name="a1111", label="A1111 1.9.4", float32_alphas=True, timesteps="fraction", lcm="scaled")
-_FORGE = Profile(name="forge", label="Forge f2.0.1", padding="repeat", skips_negative=True)
+_FORGE = Profile(
+    name="forge",
+    label="Forge f2.0.1",
+    padding="repeat",
+    skips_negative=True,
+    global_noise=("ddpm",),
+)
 _ALL = (
     Profile(
         name="concord",
@@ -109,7 +126,6 @@ _ALL = (
         hires_rule="ksampler",
         sampler_forms=(),
         sampler_options=(),
-        dialect="concord",
         lcm="plain",
         posterior="mean",
     ),
@@ -262,12 +278,41 @@ def noise_of(
         stream = batch_noise(whole, seeds.seed, restart=host.step_noise == "restart")
     else:
         stream = image_noise(shape, seeds.each(), source, seeds.variation, seeds.resize_from, ensd)
-    if spec.kind != "sde" or len({float(sigma) for sigma in sigmas if sigma > 0}) < 2:
+    if spec.name in host.global_noise:
+        return stream.first(), _global_noise(shape, seeds)
+    by_tree = host.sde_noise != "path"
+    if spec.kind != "sde" or (by_tree and spec.name not in BROWNIAN) or not _has_room(sigmas):
         return stream.first(), stream
     if host.sde_noise == "tree_per_batch":
         return stream.first(), batch_brownian_tree(sigmas, seeds.seed, whole)
-    make = brownian_tree if host.sde_noise == "tree_per_image" else brownian
-    return stream.first(), make(sigmas, seeds.each(), shape, source)
+    if by_tree:
+        return stream.first(), brownian_tree(sigmas, seeds.each(), shape, source)
+    own = [_path_seed(seed + ensd) for seed in seeds.each()]
+    return stream.first(), brownian(sigmas, own, shape, source)
+
+
+def _global_noise(shape: tuple[int, int, int], seeds: Seeds) -> Callable[[float, float], Tensor]:
+    """Return the step noise of samplers that Forge lets draw from torch's global generator, as it seeds that.
+
+    Each image has its own here; in Forge a batch shares one.
+    """
+    own = [batch_noise((1, *shape), (seed + GLOBAL_SHIFT) % 2**16) for seed in seeds.each()]
+
+    def noise(sigma: float, sigma_next: float) -> Tensor:
+        return torch.cat([stream(sigma, sigma_next) for stream in own])
+
+    return noise
+
+
+def _has_room(sigmas: Tensor) -> bool:
+    """Tell whether there are two sigmas above 0 for a motion to lie between."""
+    return len({float(sigma) for sigma in sigmas if sigma > 0}) > 1
+
+
+def _path_seed(seed: int) -> int:
+    """Return the seed of an image's Brownian path: another one, or its first step would be the start noise."""
+    sequence = np.random.SeedSequence(seed % 2**64, spawn_key=(1,))
+    return int(sequence.generate_state(1, np.uint64)[0])
 
 
 def start_of(
@@ -290,7 +335,9 @@ def start_of(
     scale = sigma
     full = sigma >= model.sigma_max * (1 - 1e-5)
     if not model.is_flow and (
-        (spec.timesteps and host.by_web_ui and latent is None) or (host.start_scale == "unit" and full)
+        (spec.timesteps and host.by_web_ui and latent is None)
+        or (host.start_scale == "unit" and full)
+        or (host.start_scale == "unit_text" and latent is None)
     ):
         scale = math.sqrt(1 + sigma**2)
     if latent is None:

@@ -16,8 +16,10 @@ from .version import VERSION
 
 COMMANDS = {
     "generate": "make pictures from a prompt",
+    "info": "show what made a picture, from whichever program",
     "explain": "show what a prompt means: chunks, weights, timeline, and traps it steps into",
     "sigmas": "show schedules side by side, how exact they can be, and what is wrong with them",
+    "convert-detector": "turn a YOLO checkpoint (.pt) into safetensors, running nothing that is in it",
     "bench": "measure this machine, and what Concord adds to the network's work",
     "demo-score": "measure how well the embedded model draws what it is told",
     "demo-study": "measure what the embedded model makes of switches, weights, negative prompts and BREAK",

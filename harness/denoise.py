@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypedDict
@@ -10,21 +11,12 @@ import torch
 from torch import Tensor
 
 from ..core.prompt import Active, Conditioning, combine_denoised
+from ..core.run import Sampling
 from ..core.sampling.guidance import rescale
 from .models import Model
 
-
-@dataclass(frozen=True, kw_only=True)
-class Guidance:
-    """How predictions are combined: CFG ``scale``, and ``rescale`` (0 … 1) towards the positive's deviation.
-
-    ``rounded``: the network is asked at the nearest of its trained timesteps, as Forge and ComfyUI do, not
-    at a fraction between two, as A1111 does.
-    """
-
-    scale: float = 7.0
-    rescale: float = 0.0
-    rounded: bool = True
+MOST_REPEATS = 4
+"""How often a prompt is repeated at most to be as long as another; beyond, the two run apart."""
 
 
 class Like(TypedDict):
@@ -45,62 +37,71 @@ class GuidedDenoiser:
         model: Model,
         cond: Conditioning,
         uncond: Conditioning,
-        guidance: Guidance,
+        sampling: Sampling,
         size: tuple[int, int],
         *,
         before_call: Callable[[int], None] | None = None,
     ) -> None:
         """Close over everything.
 
-        ``size`` is (width, height) in pixels, which SDXL is told; ``before_call`` is told of each call.
+        ``sampling``: whose guidance and timesteps.  ``size`` is (width, height) in pixels, which SDXL is
+        told; ``before_call`` is told of each call.
         """
         self.calls = 0
         self._before_call = before_call
         self._model, self._cond, self._uncond = model, cond, uncond
-        self._guidance, self._size = guidance, size
+        self._sampling, self._guidance, self._size = sampling, sampling.guidance, size
         self._like: Like = {
             "device": model.device,
             "dtype": model.dtype,
         }  # the model looks through its weights
-        self._guided = guidance.scale != 1.0 or any(part.weight != 1.0 for part in cond.parts)
+        self._weights = [part.weight for part in cond.parts]
         self._inputs: dict[tuple[int, ...], list[_Input]] = {}
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
         """Return the guided clean latent (B, 4, h, w) seen in ``x`` at ``sigma``, a scalar."""
-        return self._predict(x, sigma, guided=self._guided)[0]
+        level = float(sigma)
+        scale = self._guidance.scale_at(level)
+        alone = (
+            sum(self._weights) == 1.0 or self._guidance.skips_negative
+        )  # the negative cancels, or is left out
+        return self._predict(x, level, scale, guided=scale != 1.0 or not alone)[0]
 
     def with_uncond(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         """Return the guided clean latent and that of the negative prompt alone, both (B, 4, h, w)."""
-        return self._predict(x, sigma, guided=True)
+        level = float(sigma)
+        return self._predict(x, level, self._guidance.scale_at(level), guided=True)
 
-    def _predict(self, x: Tensor, sigma: Tensor, *, guided: bool) -> tuple[Tensor, Tensor]:
+    def _predict(self, x: Tensor, sigma: float, scale: float, *, guided: bool) -> tuple[Tensor, Tensor]:
         """Return (guided, uncond) clean latents; both are the positive's when ``guided`` is False."""
         if self._before_call:
             self._before_call(self.calls)
         rows = self._rows(len(x), guided)
         self.calls += 1
-        level = float(sigma)
-        clean = [self._run(x, level, given) for given in rows]
+        clean = [self._run(x, sigma, given) for given in rows]
         parts = torch.cat(clean) if len(clean) > 1 else clean[0]
-        if not guided:
-            return parts, parts
         batch = len(x)
+        if not guided:
+            out = parts if self._weights == [1.0] else self._sum(parts.unflatten(0, (-1, batch)))
+            return out, out
         conds, uncond = parts[:-batch].unflatten(0, (-1, batch)), parts[-batch:]
-        weights = [part.weight for part in self._cond.parts]
-        out = combine_denoised(conds, uncond, weights, self._guidance.scale)
+        out = combine_denoised(conds, uncond, self._weights, scale)
         if self._guidance.rescale:
             out = rescale(out, conds[0], self._guidance.rescale)
         return out, uncond
+
+    def _sum(self, conds: Tensor) -> Tensor:
+        """Return the parts (P, B, 4, h, w) added up by their weights."""
+        return torch.tensordot(torch.tensor(self._weights, device=conds.device, dtype=conds.dtype), conds, 1)
 
     def _run(self, x: Tensor, sigma: float, given: _Input) -> Tensor:
         """Run the network on ``x`` repeated for each row of ``given`` and return clean latents, float32 at least."""
         model = self._model
         repeated = x.repeat(len(given.hidden) // len(x), 1, 1, 1) if len(given.hidden) != len(x) else x
         scale = 1.0 / (sigma * sigma + 1.0) ** 0.5
-        time = model.sigmas.timestep(sigma, rounded=self._guidance.rounded)
         out = model.unet(
             (repeated * scale).to(self._like["dtype"]),
-            torch.tensor(time, device=x.device),
+            torch.tensor(self._sampling.timestep(sigma), device=x.device),
             given.hidden,
             added_cond_kwargs=given.added,
             return_dict=False,
@@ -115,7 +116,8 @@ class GuidedDenoiser:
         key = (batch, int(guided), *(part.row(self.calls) for side in sides for part in side.parts))
         if key not in self._inputs:
             active = [side.for_call(self.calls) for side in sides]
-            self._inputs = {key: [self._input(one, batch) for one in _joined(active)]}
+            repeats = self._sampling.host.padding == "repeat"
+            self._inputs = {key: [self._input(one, batch) for one in _joined(active, repeats=repeats)]}
         return self._inputs[key]
 
     def _input(self, active: Active, batch: int) -> _Input:
@@ -139,8 +141,13 @@ class _Input:
     added: dict[str, Tensor] | None
 
 
-def _joined(active: Sequence[Active]) -> list[Active]:
-    """Join prompts of one length to one batch; others run apart, as padding would change the picture."""
+def _joined(active: Sequence[Active], *, repeats: bool) -> list[Active]:
+    """Join prompts of one length to one batch; others run apart, as padding would change the picture.
+
+    ``repeats``: bring them to a common length first; attention over a prompt repeated is that over the prompt.
+    """
+    if repeats:
+        active = _repeated(active)
     if len({one.hidden.shape[1] for one in active}) > 1 or len(active) == 1:
         return list(active)
     pooled = [one.pooled for one in active if one.pooled is not None]
@@ -150,4 +157,16 @@ def _joined(active: Sequence[Active]) -> list[Active]:
             hidden=torch.cat([one.hidden for one in active]),
             pooled=torch.cat(pooled) if pooled else None,
         )
+    ]
+
+
+def _repeated(active: Sequence[Active]) -> Sequence[Active]:
+    """Return the prompts repeated to their least common length, as they are where that is too long."""
+    lengths = [one.hidden.shape[1] for one in active]
+    whole = math.lcm(*lengths)
+    if whole > MOST_REPEATS * min(lengths):
+        return active
+    return [
+        replace(one, hidden=one.hidden.repeat(1, whole // length, 1))
+        for one, length in zip(active, lengths, strict=True)
     ]

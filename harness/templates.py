@@ -10,6 +10,7 @@ from ..core.errors import BadFile, unknown
 from ..core.image import Generation
 from ..core.prompt import apply_styles, read_styles
 from ..core.prompt.wildcards import expand_wildcards
+from ..core.seeds import batch_of
 
 
 def styled(prompt: str, negative: str, names: Sequence[str], file: Path | None) -> tuple[str, str]:
@@ -44,10 +45,10 @@ def batches(
     first, problem = _expanded(record, folder) if wildcards else (record, None)
     if first == record:
         for i in range(count):
-            yield replace(record, seed=record.seed + i * batch), batch, problem
+            yield batch_of(record, i, batch), batch, problem
         return
     for i in range(batch * count):
-        one, problem = _expanded(replace(record, seed=record.seed + i), folder)
+        one, problem = _expanded(batch_of(record, i, 1), folder)
         yield one, 1, problem
 
 

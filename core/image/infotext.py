@@ -12,8 +12,10 @@ from .keys import FIRST, KEYS, LAST, UNIT, Key
 from .names import split_fused
 from .pairs import join_pairs, join_text, read_pairs, split_text
 
+PROFILED = ("Emphasis", "RNG")
+"""Written even where they are as in A1111: beside a profile, leaving them out means that profile's own."""
 _UNIT_KEYS = {key.label: key for key in UNIT}
-_UNIT_LABEL = re.compile(r"ADetailer (.+?)(?: ([2-9]|[1-9][0-9])(?:nd|rd|th|st))?")
+_UNIT_LABEL = re.compile(r"(.+?)(?: ([2-9]|[1-9][0-9])(?:nd|rd|th|st))?")
 
 
 def format_infotext(generation: Generation) -> str:
@@ -37,6 +39,11 @@ def parse_infotext(text: str) -> Generation:
     return replace(_read_settings(line), prompt=prompt, negative_prompt=negative, source=line)
 
 
+def parse_settings(line: str) -> Generation:
+    """Return the record of a line of settings alone, without prompts and source.  Never raises."""
+    return _read_settings(line)
+
+
 def _settings_line(generation: Generation) -> str:
     before = _read_settings(generation.source)
     unchanged = replace(generation, prompt="", negative_prompt="")
@@ -49,9 +56,11 @@ def _settings_line(generation: Generation) -> str:
 
 def _pairs(generation: Generation, shown: Container[str]) -> dict[str, str]:
     """Return label → text in A1111's order; of a field and an extra with one label the field is written."""
+    if generation.concord is not None and generation.concord.profile is not None:
+        shown = {*PROFILED, *(label for label in KEYS if label in shown)}
     first = _texts(generation, FIRST, shown)
     for i, unit in enumerate(generation.detailer):
-        first |= _texts(unit, UNIT, shown, f"ADetailer {{}}{_ordinal(i)}")
+        first |= _texts(unit, UNIT, shown, f"{{}}{_ordinal(i)}")
     last = _texts(generation, LAST, shown)
     extras = {label: text for label, text in generation.extras if label not in first and label not in last}
     return first | extras | last

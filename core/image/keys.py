@@ -9,7 +9,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..errors import BadValue
-from .rules import FLAG, HASHES, RESIZE, SAMPLER, SCHEDULER, SIZE, STRENGTH, TEXT, Rule, number, whole
+from .rules import (
+    FLAG,
+    HASHES,
+    OPTIONS,
+    RESIZE,
+    SAMPLER,
+    SCHEDULER,
+    SIZE,
+    STRENGTH,
+    TEXT,
+    Rule,
+    number,
+    whole,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +33,21 @@ class Key:
     path: str
     rule: Rule
     silent: tuple[object, ...] = ()
+
+
+MASK_FILTERS = ("Area", "Confidence")
+"""By what ADetailer keeps the first k masks."""
+MASK_MERGES = ("None", "Merge", "Merge and Invert")
+"""How ADetailer makes one mask of many."""
+SORT_ORDERS = ("None", "Position (left to right)", "Position (center to edge)", "Area (large to small)")
+"""ADetailer's orders of masks."""
+SIZE_MODES = ("Off", "Strict (SDXL only)", "Free")
+"""How ADetailer fits the size to work at to the shape of a box."""
+
+
+def _one_of(*names: str) -> Rule:
+    """Return the rule of one word of ``names``."""
+    return Rule(read=str, accepts=lambda value: value in names, wants="one of " + ", ".join(map(repr, names)))
 
 
 def _key(label: str, path: str, rule: Rule, *silent: object) -> Key:
@@ -68,23 +96,92 @@ FIRST = (
     _key("Concord profile", "concord.profile", TEXT),
     _key("Concord prompt dialect", "concord.dialect", TEXT),
     _key("Concord CFG rescale", "concord.cfg_rescale", STRENGTH, 0),
+    _key("Concord guidance start", "concord.guidance_start", STRENGTH),
+    _key("Concord guidance end", "concord.guidance_end", STRENGTH),
+    _key("Concord sigma multiply", "concord.sigma_multiply", number(0)),
+    _key("Concord sigma multiply start", "concord.sigma_multiply_start", STRENGTH),
+    _key("Concord sigma multiply end", "concord.sigma_multiply_end", STRENGTH),
+    _key("Concord sampler options", "concord.sampler_options", OPTIONS, ()),
+    _key("Concord schedule options", "concord.schedule_options", OPTIONS, ()),
     _key("Concord batch size", "concord.batch_size", whole(1), 1),
     _key("Concord batch position", "concord.batch_position", whole(0)),
 )
 """Keys before those of the detailer and of other programs."""
 
 UNIT = (
-    _key("model", "model", TEXT),
-    _key("prompt", "prompt", TEXT, ""),
-    _key("negative prompt", "negative_prompt", TEXT, ""),
-    _key("confidence", "confidence", STRENGTH),
-    _key("dilate erode", "dilate_erode", whole()),
-    _key("mask blur", "mask_blur", number(0)),
-    _key("denoising strength", "denoising_strength", STRENGTH),
-    _key("inpaint only masked", "only_masked", FLAG),
-    _key("inpaint padding", "padding", whole(0)),
+    _key("ADetailer model", "model", TEXT),
+    _key("ADetailer model classes", "model_classes", TEXT, ""),
+    _key("ADetailer prompt", "prompt", TEXT, ""),
+    _key("ADetailer negative prompt", "negative_prompt", TEXT, ""),
+    _key("ADetailer confidence", "confidence", STRENGTH),
+    _key("ADetailer method to decide top k masks", "mask_filter_method", _one_of(*MASK_FILTERS)),
+    _key("ADetailer mask only top k", "mask_k", whole(0), 0),
+    _key("ADetailer mask min ratio", "mask_min_ratio", STRENGTH, 0),
+    _key("ADetailer mask max ratio", "mask_max_ratio", STRENGTH, 1),
+    _key("ADetailer x offset", "x_offset", whole(), 0),
+    _key("ADetailer y offset", "y_offset", whole(), 0),
+    _key("ADetailer dilate erode", "dilate_erode", whole()),
+    _key("ADetailer mask merge invert", "mask_merge_invert", _one_of(*MASK_MERGES), "None"),
+    _key("ADetailer mask blur", "mask_blur", number(0)),
+    _key("ADetailer denoising strength", "denoising_strength", STRENGTH),
+    _key("ADetailer inpaint only masked", "only_masked", FLAG),
+    _key("ADetailer inpaint padding", "padding", whole(0)),
+    _key("ADetailer use inpaint width height", "use_inpaint_size", FLAG),
+    _key("ADetailer inpaint width", "inpaint_width", whole(1)),
+    _key("ADetailer inpaint height", "inpaint_height", whole(1)),
+    _key("ADetailer use separate steps", "use_steps", FLAG),
+    _key("ADetailer steps", "steps", whole(1)),
+    _key("ADetailer use separate CFG scale", "use_cfg", FLAG),
+    _key("ADetailer CFG scale", "cfg", number(0)),
+    _key("ADetailer use separate checkpoint", "use_checkpoint", FLAG),
+    _key("ADetailer checkpoint", "checkpoint", TEXT),
+    _key("ADetailer use separate VAE", "use_vae", FLAG),
+    _key("ADetailer VAE", "vae", TEXT),
+    _key("ADetailer use separate sampler", "use_sampler", FLAG),
+    _key("ADetailer sampler", "sampler", SAMPLER),
+    _key("ADetailer scheduler", "scheduler", SCHEDULER),
+    _key("ADetailer use separate noise multiplier", "use_noise_multiplier", FLAG),
+    _key("ADetailer noise multiplier", "noise_multiplier", number(0)),
+    _key("ADetailer use separate CLIP skip", "use_clip_skip", FLAG),
+    _key("ADetailer CLIP skip", "clip_skip", whole(1)),
+    _key("ADetailer restore face", "restore_face", FLAG, False),
+    _key("ADetailer ControlNet model", "controlnet_model", TEXT, "None"),
+    _key("ADetailer ControlNet module", "controlnet_module", TEXT, "None"),
+    _key("ADetailer ControlNet weight", "controlnet_weight", STRENGTH, 1),
+    _key("ADetailer ControlNet guidance start", "controlnet_start", STRENGTH, 0),
+    _key("ADetailer ControlNet guidance end", "controlnet_end", STRENGTH, 1),
+    _key("Concord detailer sort order", "sort_order", _one_of(*SORT_ORDERS), "None"),
+    _key("Concord detailer dynamic denoise power", "dynamic_denoise_power", number(), 0),
+    _key("Concord detailer same seed", "same_seed", FLAG, False),
+    _key("Concord detailer match box size", "match_box_size", _one_of(*SIZE_MODES), "Off"),
+    _key("Concord detailer seed", "seed", whole()),
+    _key("Concord detailer min side", "min_side", whole(0), 0),
+    _key("Concord detailer max side", "max_side", whole(0), 0),
+    _key("Concord detailer skip size", "skip_size", whole(0), 0),
+    _key("Concord detailer crop factor", "crop_factor", number(1)),
+    _key("Concord detailer guide size", "guide_size", whole(1)),
+    _key("Concord detailer guide size for", "guide_size_for", _one_of("bbox", "crop")),
+    _key("Concord detailer max size", "max_size", whole(8)),
+    _key("Concord detailer feather", "feather", whole(0)),
+    _key("Concord detailer noise mask", "noise_mask", FLAG, False),
+    _key("Concord detailer noise mask feather", "noise_mask_feather", whole(0), 0),
+    _key("Concord detailer cycle", "cycle", whole(1), 1),
+    _key("Concord detailer colour match", "colour_match", STRENGTH, 0),
+    _key("Concord detailer faithful", "faithful", FLAG, False),
 )
-"""Keys of one detailer unit, written as ``ADetailer <label>``, then with `` 2nd``, `` 3rd`` and so on."""
+"""Keys of one detailer unit; those of later units end in `` 2nd``, `` 3rd`` and so on."""
+
+UNIT_SWITCHES: Mapping[str, tuple[str, ...]] = {
+    "use_inpaint_size": ("inpaint_width", "inpaint_height"),
+    "use_steps": ("steps",),
+    "use_cfg": ("cfg",),
+    "use_checkpoint": ("checkpoint",),
+    "use_vae": ("vae",),
+    "use_sampler": ("sampler", "scheduler"),
+    "use_noise_multiplier": ("noise_multiplier",),
+    "use_clip_skip": ("clip_skip",),
+}
+"""Switches of a detailer unit, and the values that hold only where they are on."""
 
 LAST = (
     _key("ADetailer version", "detailer_version", TEXT),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .keys import check_fields
+from .keys import UNIT_SWITCHES, check_fields
 from .model_ref import ModelRef
+from .rules import Options
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,21 +108,90 @@ class Refiner:
 
 @dataclass(frozen=True, kw_only=True)
 class DetailerUnit:
-    """One pass of the detailer, with ADetailer's options; pixels for sizes, 0…1 for strengths."""
+    """One pass of the detailer; pixels for sizes, 0…1 for strengths; what is None is as by default.
+
+    First ADetailer's options, in its words.  A ``use_…`` says whether the values after it hold in place of the
+    picture's own; a value given without its switch turns it on.  Then what ADetailer records nowhere or lacks:
+
+    ``sort_order``: in which order masks are worked on.  ``dynamic_denoise_power``: the strength is multiplied
+    by ``(1 - area of the box / area of the image) ** power``.  ``same_seed``: of all masks, else each has one
+    more.  ``match_box_size``: the size to work at follows the shape of the box.  ``seed``: of the first mask.
+    ``min_side``, ``max_side``: of the boxes that are kept, 0 for any.  ``skip_size``: a box whose short side
+    is as long is left alone, 0 for none.  ``crop_factor``: the crop is the box times this, in place of the
+    mask and its padding.  ``guide_size``: the short side of the box (or of the crop, ``guide_size_for``) is
+    scaled to this, the crop's long side at most to ``max_size``.  ``feather``: radius of the edge in place of
+    ``mask_blur``.  ``noise_mask``: differential diffusion, the mask softened by ``noise_mask_feather``.
+    ``cycle``: passes a mask.  ``colour_match``: how far colours are brought back to the crop's, 0…1.
+    ``faithful``: ADetailer's known faults too, for pictures that have them.
+    """
 
     model: str | None = None
+    model_classes: str | None = None
     prompt: str | None = None
     negative_prompt: str | None = None
     confidence: float | None = None
+    mask_filter_method: str | None = None
+    mask_k: int | None = None
+    mask_min_ratio: float | None = None
+    mask_max_ratio: float | None = None
+    x_offset: int | None = None
+    y_offset: int | None = None
     dilate_erode: int | None = None
+    mask_merge_invert: str | None = None
     mask_blur: float | None = None
     denoising_strength: float | None = None
     only_masked: bool | None = None
     padding: int | None = None
+    use_inpaint_size: bool | None = None
+    inpaint_width: int | None = None
+    inpaint_height: int | None = None
+    use_steps: bool | None = None
+    steps: int | None = None
+    use_cfg: bool | None = None
+    cfg: float | None = None
+    use_checkpoint: bool | None = None
+    checkpoint: str | None = None
+    use_vae: bool | None = None
+    vae: str | None = None
+    use_sampler: bool | None = None
+    sampler: str | None = None
+    scheduler: str | None = None
+    use_noise_multiplier: bool | None = None
+    noise_multiplier: float | None = None
+    use_clip_skip: bool | None = None
+    clip_skip: int | None = None
+    restore_face: bool | None = None
+    controlnet_model: str | None = None
+    controlnet_module: str | None = None
+    controlnet_weight: float | None = None
+    controlnet_start: float | None = None
+    controlnet_end: float | None = None
+
+    sort_order: str | None = None
+    dynamic_denoise_power: float | None = None
+    same_seed: bool | None = None
+    match_box_size: str | None = None
+    seed: int | None = None
+    min_side: int | None = None
+    max_side: int | None = None
+    skip_size: int | None = None
+    crop_factor: float | None = None
+    guide_size: int | None = None
+    guide_size_for: str | None = None
+    max_size: int | None = None
+    feather: int | None = None
+    noise_mask: bool | None = None
+    noise_mask_feather: int | None = None
+    cycle: int | None = None
+    colour_match: float | None = None
+    faithful: bool | None = None
 
     def __post_init__(self) -> None:
-        """Check the fields; raises ``BadValue``."""
+        """Check the fields and turn on the switch of what is given; raises ``BadValue``."""
         check_fields(self, "detailer")
+        for switch, values in UNIT_SWITCHES.items():
+            if getattr(self, switch) is None and any(getattr(self, name) is not None for name in values):
+                object.__setattr__(self, switch, True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +211,10 @@ class ConcordSettings:
     """What the web UIs have no key for.
 
     ``profile``: whose habits the run followed (``a1111``, ``comfyui``…).  ``dialect``: of the prompt.
-    ``cfg_rescale``: 0…1.  ``batch_size`` and ``batch_position`` (from 0): where noise is drawn for a batch as
+    ``cfg_rescale``: 0…1.  ``guidance_start``, ``guidance_end``: the part of the run, 0…1, in which guidance is
+    on.  ``sigma_multiply``: a factor of the sigmas from ``sigma_multiply_start`` to ``sigma_multiply_end``, 0…1
+    of the list.  ``sampler_options``, ``schedule_options``: (name, value) of the options that have no key of
+    their own.  ``batch_size`` and ``batch_position`` (from 0): where noise is drawn for a batch as
     a whole, a picture needs its place in it.
     """
 
@@ -149,6 +222,13 @@ class ConcordSettings:
     profile: str | None = None
     dialect: str | None = None
     cfg_rescale: float | None = None
+    guidance_start: float | None = None
+    guidance_end: float | None = None
+    sigma_multiply: float | None = None
+    sigma_multiply_start: float | None = None
+    sigma_multiply_end: float | None = None
+    sampler_options: Options | None = None
+    schedule_options: Options | None = None
     batch_size: int | None = None
     batch_position: int | None = None
 

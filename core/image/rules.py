@@ -17,6 +17,11 @@ _SIDES = re.compile(r"([0-9]+)\s*[xX×]\s*([0-9]+)")
 _HASHED = re.compile(r"([^\s:,](?:[^:,\n]*[^\s:,])?): ([0-9A-Za-z]+)")
 
 
+Option = bool | int | float | str
+Options = tuple[tuple[str, Option], ...]
+"""Names and values of options of a sampler or a schedule."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Rule:
     """One kind of value: ``read`` raises ``ValueError`` on text that is none, ``write`` may give None.
@@ -121,6 +126,34 @@ def _are_hashed(value: Any) -> bool:
     )
 
 
+def read_option(text: str) -> Option:
+    """Return the value that ``text`` stands for: True or False, a number, else the text itself."""
+    if text in ("True", "False"):
+        return text == "True"
+    try:
+        return _read_number(text)
+    except ValueError:
+        return text
+
+
+def _read_options(text: str) -> Options:
+    pairs = [part.partition("=") for part in text.split(", ")]
+    if not all(sign for _, sign, _ in pairs):
+        raise ValueError(text)
+    return tuple((name, read_option(value)) for name, _, value in pairs)
+
+
+def _write_options(options: Options) -> str:
+    return ", ".join(f"{name}={value}" for name, value in options)
+
+
+def _are_options(value: Any) -> bool:
+    pairs = [members(pair) for pair in members(value, (None,))]
+    if not all(len(pair) == 2 and isinstance(pair[0], str) for pair in pairs):
+        return False
+    return not pairs or _read_options(_write_options(value)) == value
+
+
 def _is_text(value: Any) -> bool:
     return isinstance(value, str)
 
@@ -146,5 +179,11 @@ HASHES = Rule(
     write=_write_hashes,
     accepts=_are_hashed,
     wants="a tuple of ModelRef with names without ':' and ','",
+)
+OPTIONS = Rule(
+    read=_read_options,
+    write=_write_options,
+    accepts=_are_options,
+    wants="a tuple of (name, value), the value True, False, a finite number or a word",
 )
 STRENGTH = number(0, 1)

@@ -11,12 +11,12 @@ from pathlib import Path
 from torch import Tensor
 
 from ...core.errors import BadFile, BadValue
-from ...core.image import ConcordSettings, Generation, save_image, save_numbered
+from ...core.image import Generation, save_image, save_numbered
 from ...core.image.files import FORMATS
-from ...core.prompt import DIALECTS, EMPHASIS
-from ..pipeline import Picture, Pipeline, sampler_and_scheduler
+from ..pipeline import Picture, Pipeline
 from ..templates import batches, styled
-from .options import add_model_arguments, load_pipeline, size
+from .options import add_model_arguments, load_pipeline
+from .settings import add_noise_settings, add_prompt_settings, add_sampling_settings, record_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,15 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("prompt", help="what to draw, in A1111's syntax")
     parser.add_argument("-n", "--negative", default="", metavar="TEXT", help="what to keep out")
     group = parser.add_argument_group("prompt")
-    group.add_argument(
-        "--dialect",
-        default="a1111",
-        choices=sorted(DIALECTS),
-        help="a1111 to the letter; concord mends its traps",
-    )
-    group.add_argument(
-        "--emphasis", default="Original", choices=list(EMPHASIS), help="what weights do; default: Original"
-    )
+    add_prompt_settings(group)
     group.add_argument(
         "--style", action="append", default=[], metavar="NAME", help="of the styles file; may be repeated"
     )
@@ -41,21 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--wildcard-dir", type=Path, help="the same, and __name__ from the lists in this folder"
     )
-    group = parser.add_argument_group("sampling")
-    group.add_argument("--steps", type=int, default=20, help="sampling steps; default: 20")
-    group.add_argument("--cfg", type=float, help="CFG scale; default: 7, 4 for the embedded model")
-    group.add_argument(
-        "--cfg-rescale", type=float, default=0.0, metavar="0…1", help="CFG rescale; default: 0"
-    )
-    group.add_argument(
-        "--sampler", default="dpmpp_2m", help="name or label, such as euler or 'Euler a'; default: dpmpp_2m"
-    )
-    group.add_argument("--scheduler", help="name or label, such as karras; default: the sampler's own")
-    group.add_argument("--seed", type=int, default=-1, help="a whole number; -1 draws one; default: -1")
-    group.add_argument("--size", type=size, help="512 or 512x768 (width x height); default: the model's own")
-    group.add_argument(
-        "--clip-skip", type=int, default=1, metavar="N", help="1 reads the last layer; default: 1"
-    )
+    add_sampling_settings(parser)
+    add_noise_settings(parser)
+    group = parser.add_argument_group("pictures")
     group.add_argument(
         "--batch", type=int, default=1, metavar="N", help="pictures made at once, seeds counted up"
     )
@@ -77,25 +57,11 @@ def run(args: argparse.Namespace) -> int:
     for name in ("steps", "batch", "count", "clip_skip", "preview_every"):
         if (value := getattr(args, name)) < 1:
             raise BadValue(f"--{name.replace('_', '-')} is {value}; pass 1 or more")
-    sampler, scheduler = sampler_and_scheduler(args.sampler, args.scheduler)
     prompt, negative = styled(args.prompt, args.negative, args.style, args.styles_file)
+    wanted = record_of(args, prompt, negative)
     _check_out(args)
     pipeline = load_pipeline(args)
-    record = pipeline.complete(
-        Generation(
-            prompt=prompt,
-            negative_prompt=negative,
-            emphasis=None if args.emphasis == "Original" else args.emphasis,
-            steps=args.steps,
-            cfg=args.cfg,
-            sampler=sampler,
-            scheduler=scheduler,
-            seed=args.seed,
-            size=args.size,
-            clip_skip=args.clip_skip,
-            concord=_own_settings(args),
-        )
-    )
+    record = pipeline.complete(wanted)
     place = Place(args.out, args.batch * args.count)
     warned: set[str] = set()
     wildcards = args.wildcards or args.wildcard_dir is not None
@@ -130,12 +96,6 @@ class Place:
 
 def _names_file(out: Path) -> bool:
     return out.suffix.lower() in FORMATS
-
-
-def _own_settings(args: argparse.Namespace) -> ConcordSettings | None:
-    dialect = None if args.dialect == "a1111" else args.dialect
-    settings = ConcordSettings(cfg_rescale=args.cfg_rescale or None, dialect=dialect)
-    return None if settings == ConcordSettings() else settings
 
 
 def _make(pipeline: Pipeline, record: Generation, batch: int, args: argparse.Namespace) -> list[Picture]:

@@ -1,0 +1,271 @@
+"""From a generation record to what ``sample`` is given: the one translation that every front goes through."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from .errors import BadValue
+from .filled import filled, profile_of, sampler_called, scheduler_called
+from .image.generation import Generation
+from .image.parts import ConcordSettings
+from .options import sampler_options_of, schedule_options_of
+from .profiles import (
+    Pass,
+    Profile,
+    Run,
+    Seeds,
+    end_of,
+    noise_of,
+    sampler_of,
+    schedule_of,
+    sigmas_of,
+    start_of,
+    table_of,
+)
+from .prompt.dialect import Dialect, RunShape, dialect_of
+from .sampling import Denoiser, Noise, OnStep, SamplerSpec, sample
+from .sampling.guidance import multiply_sigmas, scale_within
+from .sampling.lcm import lcm_scalings
+from .seeds import place_of, seeds_of
+from .sigmas import SCHEDULERS, ModelSigmas
+from .sigmas.registry import make_options
+
+DEFAULT_STRENGTH = 0.75
+COUNTED = 20
+"""Steps over which the denoiser calls of one step are counted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guidance:
+    """How predictions are combined: CFG ``scale`` while sigma is in ``low`` … ``high``, and 1 outside.
+
+    ``rescale`` (0 … 1): towards the deviation of the positive's prediction.  ``skips_negative``: at scale 1
+    the weighted parts of the positive stand alone, whatever their weights.
+    """
+
+    scale: float = 7.0
+    rescale: float = 0.0
+    low: float = 0.0
+    high: float = math.inf
+    skips_negative: bool = False
+
+    def scale_at(self, sigma: float) -> float:
+        """Return the scale at ``sigma``."""
+        return scale_within(sigma, self.scale, self.low, self.high)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Sampling:
+    """One pass of a record, ready to be run over a denoiser.
+
+    ``steps``: of this pass; ``first_steps``: of text to image, which prompts count by. ``model``: the sigma table
+    as the host has it. ``sigmas``: of the pass; fewer than two: nothing is to be done. ``options``: of the
+    sampler. ``place``: the image kept of noise that is drawn for a whole batch.
+    """
+
+    host: Profile
+    kind: Pass
+    first_steps: int
+    steps: int
+    strength: float
+    sampler: SamplerSpec
+    options: Mapping[str, Any]
+    schedule: str
+    sigmas: Tensor
+    model: ModelSigmas
+    seeds: Seeds
+    guidance: Guidance
+    dialect: Dialect
+    emphasis: str
+    place: int | None = None
+
+    @property
+    def shape(self) -> RunShape:
+        """The run that the positive prompt is laid out over."""
+        reduced = self.kind == "image" and self.host.image_rule == "webui"
+        return RunShape(
+            calls_per_step=calls_per_step(self.sampler, self.dialect),
+            denoise=max(self.strength, 1e-9) if reduced else 1.0,
+            hires_steps=self.steps if self.kind == "hires" else None,
+        )
+
+    def noise(self, shape: tuple[int, int, int]) -> tuple[Tensor, Noise]:
+        """Return the start noise (B, C, h, w), unit variance, and the source of step noise.
+
+        ``shape``: of one latent, (C, h, w).
+        """
+        first, steps = noise_of(self.host, self.sampler, shape, self.seeds, self.sigmas)
+        i = self.place
+
+        def drawn(sigma: float, sigma_next: float) -> Tensor:
+            noise = steps(sigma, sigma_next)
+            return noise if i is None else noise[i : i + 1]
+
+        return first if i is None else first[i : i + 1], drawn
+
+    def start(self, noise: Tensor, latent: Tensor | None = None) -> Tensor:
+        """Return the noisy latent that the pass begins with; ``latent``: the clean one of image to image."""
+        if len(self.sigmas) < 2 and latent is not None:
+            return latent
+        first = float(self.sigmas[0]) if len(self.sigmas) else self.model.sigma_max
+        return start_of(self.host, self.sampler, noise, first, self.model, latent=latent)
+
+    def timestep(self, sigma: float) -> float:
+        """Return what the network is told as time at ``sigma``."""
+        if self._is_scaled_lcm:
+            return self._lcm_timestep(sigma)
+        return self.model.timestep(sigma, rounded=self.host.timesteps == "nearest")
+
+    def run(
+        self,
+        denoise: Denoiser,
+        start: Tensor,
+        noise: Noise,
+        *,
+        sigmas: Tensor | None = None,
+        on_step: OnStep | None = None,
+    ) -> Tensor:
+        """Return the latent (B, C, h, w) that is to be decoded, from ``start`` at the first of the sigmas.
+
+        ``sigmas``: a part of those of the pass, as for a refiner.  Raises as ``sample``.
+        """
+        levels = self.sigmas if sigmas is None else sigmas
+        if len(levels) < 2:
+            return start
+        out = sample(
+            self.sampler.name,
+            self._scaled(denoise) if self._is_scaled_lcm else denoise,
+            start,
+            levels,
+            model=self.model,
+            noise=noise,
+            on_step=on_step,
+            **self.options,
+        )
+        return end_of(self.host, self.sampler, out, float(levels[-1]))
+
+    @property
+    def _is_scaled_lcm(self) -> bool:
+        return self.host.lcm == "scaled" and self.sampler.name == "lcm"
+
+    def _lcm_timestep(self, sigma: float) -> float:
+        """Return the nearest of the fifty timesteps that latent consistency models were trained on."""
+        table = table_of(self.host, self.model, self.sampler)
+        return self.model.timestep(table.values[table.nearest_index(sigma)], rounded=True)
+
+    def _scaled(self, denoise: Denoiser) -> Denoiser:
+        """Return ``denoise`` with the skip that these models were trained with."""
+
+        def scaled(x: Tensor, sigma: Tensor) -> Tensor:
+            skip, out = lcm_scalings(self._lcm_timestep(float(sigma)))
+            return torch.add(denoise(x, sigma) * out, x, alpha=skip)
+
+        return scaled
+
+
+def sampling_of(
+    record: Generation,
+    model: ModelSigmas,
+    *,
+    kind: Pass = "text",
+    batch: int = 1,
+    family: str | None = None,
+) -> Sampling:
+    """Return what ``record`` asks for in a pass of ``batch`` images: all that depends on neither text nor network.
+
+    ``model``: the sigmas it was trained on.  ``family``: "sd1" or "sdxl", for schedules found for one of them.
+    What the record leaves open is as ``filled`` has it.  Raises ``BadValue`` for what cannot be run.
+    """
+    record = filled(record)
+    host = _adjusted(profile_of(record), record)
+    own = record.concord or ConcordSettings()
+    first, _ = sampler_of(host, cast("str", record.sampler))
+    sampler, scheduler, steps, cfg = _of_pass(record, kind)
+    spec, habits = sampler_of(host, sampler_called(sampler))
+    schedule = schedule_of(host, spec, scheduler_called(scheduler), family)
+    options = sampler_options_of(record, spec, strict=spec is first)
+    make_options(f"sampler {spec.name!r}", spec.options, options)
+    strength = 1.0 if kind == "text" else _or(record.denoising_strength, DEFAULT_STRENGTH)
+    discard = record.schedule_options and record.schedule_options.discard_penultimate
+    of_schedule = schedule_options_of(record, SCHEDULERS[schedule], strict=scheduler == record.scheduler)
+    run = Run(kind=kind, strength=strength, discard=discard)
+    return Sampling(
+        host=host,
+        kind=kind,
+        first_steps=cast("int", record.steps),
+        steps=steps,
+        strength=strength,
+        sampler=spec,
+        options={**habits, **options},
+        schedule=schedule,
+        sigmas=_multiplied(sigmas_of(host, spec, schedule, steps, model, run=run, **of_schedule), own),
+        model=table_of(host, model),
+        seeds=seeds_of(record, batch),
+        guidance=_guidance(host, cfg, own, model),
+        dialect=replace(dialect_of(own.dialect or host.dialect), comma_backtrack=host.comma_backtrack),
+        emphasis=record.emphasis or host.emphasis,
+        place=place_of(record, batch),
+    )
+
+
+def _or(value: float | None, otherwise: float) -> float:
+    return otherwise if value is None else value
+
+
+def _adjusted(host: Profile, record: Generation) -> Profile:
+    """Return ``host`` with the initial scale that the record asks for."""
+    unit = record.schedule_options and record.schedule_options.sgm_noise
+    return host if unit is None else replace(host, start_scale="unit_text" if unit else "sigma")
+
+
+def _of_pass(record: Generation, kind: Pass) -> tuple[str, str, int, float]:
+    """Return sampler, scheduler, steps and CFG scale of a pass."""
+    first = cast("tuple[str, str, int, float]", (record.sampler, record.scheduler, record.steps, record.cfg))
+    hires = record.hires
+    if kind != "hires" or hires is None:
+        return first
+    sampler, scheduler, steps, cfg = first
+    return (
+        hires.sampler or sampler,
+        hires.scheduler or scheduler,
+        hires.steps or steps,
+        cfg if hires.cfg is None else hires.cfg,
+    )
+
+
+def _multiplied(sigmas: Tensor, own: ConcordSettings) -> Tensor:
+    """Return ``sigmas`` with the factor of the record."""
+    if own.sigma_multiply is None:
+        return sigmas
+    start, end = _or(own.sigma_multiply_start, 0.0), _or(own.sigma_multiply_end, 1.0)
+    return multiply_sigmas(sigmas, own.sigma_multiply, start, end)
+
+
+def _guidance(host: Profile, cfg: float, own: ConcordSettings, model: ModelSigmas) -> Guidance:
+    """Return the guidance that the record asks for; its interval is shares of the run, from the start."""
+    start, end = _or(own.guidance_start, 0.0), _or(own.guidance_end, 1.0)
+    if start > end:
+        raise BadValue(f"guidance_start is {start:g} and guidance_end {end:g}; pass start before end")
+    return Guidance(
+        scale=cfg,
+        rescale=own.cfg_rescale or 0.0,
+        low=model.percent_to_sigma(end),
+        high=math.inf if start <= 0 else model.percent_to_sigma(start),
+        skips_negative=host.skips_negative,
+    )
+
+
+def calls_per_step(spec: SamplerSpec, dialect: Dialect) -> int:
+    """Return the denoiser calls by which a prompt counts steps: A1111's two for samplers of second order.
+
+    A dialect with an exact switch counts what the sampler really does.
+    """
+    if dialect.exact_switch and spec.nfe is not None:
+        return max(round(spec.nfe(COUNTED) / COUNTED), 1)
+    return 2 if spec.second_order else 1
