@@ -34,7 +34,10 @@ AUTOMATIC = (
 """The schedules that the web UIs call Automatic; of other samplers it is the uniform one."""
 LCM_SPACING = 20
 """Timesteps between those that the web UIs' LCM knows: 19, 39, … 999."""
-K_DIFFUSION = (("lms", "through_zero", True), ("dpm_fast", "eta", 1.0), ("dpm_adaptive", "eta", 1.0))
+K_DIFFUSION = (
+    *((name, "through_zero", True) for name in ("lms", "ipndm", "ipndm_v")),
+    *((name, "eta", 1.0) for name in ("dpm_fast", "dpm_adaptive")),
+)
 """Options under which a sampler gives the web UIs' numbers where ComfyUI's are the default."""
 GLOBAL_SHIFT = 100_000
 """What Forge adds to the seed for torch's global generator, which it then cuts to 16 bits."""
@@ -63,7 +66,9 @@ class Profile:
     ("table"), and skips as that model was trained ("scaled"). Text: ``emphasis``; ``dialect``;
     ``comma_backtrack``; ``padding`` of prompts of unequal length: "apart" (two calls) or "repeat" (to a
     common length); ``zero_empty_negative`` for SDXL. Picture: ``posterior`` of the VAE "mean" or "sample"
-    when an image is encoded; ``pixels`` cut or rounded.
+    when an image is encoded; ``pixels`` cut or rounded. Inpainting: ``masking`` how the kept part is held:
+    "after" each call, also before it with "fresh" noise at every call or always the "same"; ``pasting`` of the
+    result on the picture: "exact" outside the mask, a web UI's "overlay", "none".
     """
 
     name: str
@@ -93,6 +98,8 @@ class Profile:
     lcm: Literal["plain", "table", "scaled"] = "table"
     posterior: Literal["mean", "sample"] = "sample"
     pixels: Literal["cut", "round"] = "cut"
+    masking: Literal["after", "fresh", "same"] = "after"
+    pasting: Literal["exact", "overlay", "none"] = "overlay"
 
     @property
     def by_web_ui(self) -> bool:
@@ -113,6 +120,7 @@ _FORGE = Profile(
     padding="repeat",
     skips_negative=True,
     global_noise=("ddpm",),
+    masking="fresh",
 )
 _ALL = (
     Profile(
@@ -128,6 +136,8 @@ _ALL = (
         sampler_options=(),
         lcm="plain",
         posterior="mean",
+        masking="same",
+        pasting="exact",
     ),
     _A1111,
     _FORGE,
@@ -152,6 +162,8 @@ _ALL = (
         zero_empty_negative=False,
         lcm="plain",
         posterior="mean",
+        masking="same",
+        pasting="none",
     ),
     replace(_A1111, name="a1111-1.10", label="A1111 1.10", verified=False),
     replace(

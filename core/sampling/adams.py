@@ -49,7 +49,7 @@ class Adams:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lms(Adams):
+class ToZero(Adams):
     """As ``Adams``; ``through_zero``: integrate the last step too (k-diffusion), not jump (ComfyUI)."""
 
     through_zero: bool = False
@@ -175,7 +175,7 @@ def liu_variable(sigmas: Sigmas, i: int, order: int) -> list[float]:
     order=2,
     source="Adams-Bashforth on unequal steps in sigma; Karras et al. 2022, arXiv:2206.00364, sec. 3",
 )
-def sample_lms(denoise: Denoise, x: Tensor, sigmas: Sigmas, *, options: Lms, on_step: OnStep) -> Tensor:
+def sample_lms(denoise: Denoise, x: Tensor, sigmas: Sigmas, *, options: ToZero, on_step: OnStep) -> Tensor:
     """Integrate the polynomial through the last derivatives."""
     through = options.through_zero
     return multistep(denoise, x, sigmas, adams_bashforth, options, on_step, through_zero=through)
@@ -187,9 +187,10 @@ def sample_lms(denoise: Denoise, x: Tensor, sigmas: Sigmas, *, options: Lms, on_
     order=2,
     source="Zhang and Chen 2023, arXiv:2204.13902, sec. 3: Adams-Bashforth with the weights of equal steps",
 )
-def sample_ipndm(denoise: Denoise, x: Tensor, sigmas: Sigmas, *, options: Adams, on_step: OnStep) -> Tensor:
+def sample_ipndm(denoise: Denoise, x: Tensor, sigmas: Sigmas, *, options: ToZero, on_step: OnStep) -> Tensor:
     """Use the weights of equal steps whatever the steps; the constant is small at few steps."""
-    return multistep(denoise, x, sigmas, uniform, options, on_step)
+    through = options.through_zero
+    return multistep(denoise, x, sigmas, uniform, options, on_step, through_zero=through)
 
 
 @sampler(
@@ -198,9 +199,12 @@ def sample_ipndm(denoise: Denoise, x: Tensor, sigmas: Sigmas, *, options: Adams,
     order=1.5,
     source="as the hosts compute it, after Liu et al. 2022, arXiv:2202.09778; for its true form see ipndm_vs",
 )
-def sample_ipndm_v(denoise: Denoise, x: Tensor, sigmas: Sigmas, *, options: Adams, on_step: OnStep) -> Tensor:
+def sample_ipndm_v(
+    denoise: Denoise, x: Tensor, sigmas: Sigmas, *, options: ToZero, on_step: OnStep
+) -> Tensor:
     """Use the weights that users of the hosts know; they diverge where a schedule bends sharply."""
-    return multistep(denoise, x, sigmas, liu_variable, options, on_step)
+    through = options.through_zero
+    return multistep(denoise, x, sigmas, liu_variable, options, on_step, through_zero=through)
 
 
 @sampler(

@@ -78,20 +78,31 @@ def ancestral_step(sigma: float, sigma_next: float, eta: float, flow: bool) -> t
 
 
 def distinct(sigmas: Sigmas, i: int, most: int) -> int:
-    """Return how many of the sigmas up to ``i``, at most ``most``, differ: the order in reach."""
+    """Return how many of the sigmas up to ``i``, at most ``most``, differ: the order in reach.
+
+    A slope over less than a millionth of sigma would be rounding and nothing else.
+    """
     for back in range(1, most):
-        if back > i or sigmas[i - back] == sigmas[i - back + 1]:
+        if back > i or math.isclose(sigmas[i - back], sigmas[i - back + 1], rel_tol=1e-6):
             return back
     return most
 
 
+SHORT = 1e-3
+"""Steps below this in log-SNR take the series of the weights, whose closed forms cancel there."""
+
+
 def phi_2(h: float) -> float:
-    """Return ``(exp(-h) - 1) / h + 1``: the weight of a slope over an exponential step ``h`` > 0."""
+    """Return ``(exp(-h) - 1) / h + 1``: the weight of a slope over an exponential step ``h`` >= 0."""
+    if abs(h) < SHORT:
+        return h * (1 / 2 - h * (1 / 6 - h * (1 / 24 - h / 120)))
     return math.expm1(-h) / h + 1
 
 
 def phi_3(h: float) -> float:
     """Return ``phi_2(h) / h - 1/2``: minus the weight of a curvature over an exponential step."""
+    if abs(h) < SHORT:
+        return -h * (1 / 6 - h * (1 / 24 - h * (1 / 120 - h / 720)))
     return phi_2(h) / h - 0.5
 
 

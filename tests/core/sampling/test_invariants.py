@@ -126,6 +126,15 @@ def test_a_constant_is_preserved_on_any_schedule(name, sigmas, level):
     assert float((out - level).abs().max()) < 1e-6
 
 
+@pytest.mark.parametrize("name", [name for name in SAMPLERS if name not in TO_NOISE])
+def test_sigmas_that_differ_by_rounding_alone_are_one(name):
+    """A slope over such a step would divide by nothing."""
+    sigmas = torch.tensor([50.0, 49.99999999999999, 9.0, 8.9999999, 1.0, 0.0], dtype=torch.float64)
+    x = 0.3 + start() * 50
+    out = sample(name, BothAlike(lambda x, sigma: torch.full_like(x, 0.3)), x, sigmas, noise=Noise())
+    assert float((out - 0.3).abs().max()) < 1e-6
+
+
 @pytest.mark.parametrize("name", [name for name in ONE_STEP if SAMPLERS[name].kind == "deterministic"])
 @settings(max_examples=5, deadline=None)
 @given(sigmas=FALLING)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sd_concord.core.sampling.steps import combine
+from sd_concord.core.sampling.steps import SHORT, combine, phi_2, phi_3
 from torch.utils._python_dispatch import TorchDispatchMode
 
 WEIGHTS = st.floats(-3, 3)
@@ -74,3 +74,10 @@ def test_a_tensor_named_twice_is_added_once():
         out = combine(x, 0.4, (0.5, one), (0.3, two), (0.25, one))
     assert count.operations == 3
     torch.testing.assert_close(out, 0.4 * x + 0.75 * one + 0.3 * two)
+
+
+@pytest.mark.parametrize("phi", [phi_2, phi_3])
+def test_exponential_weights_meet_their_series(phi):
+    at = SHORT * (1 - 1e-12)
+    assert phi(at) == pytest.approx(phi(SHORT), rel=1e-6)
+    assert phi(0.0) == 0.0
