@@ -1,9 +1,10 @@
-"""Write a picture with its generation record, and read the record of a picture."""
+"""Write a picture with its generation record."""
 
 from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import Any, cast
@@ -12,17 +13,18 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
-from ..errors import BadFile, BadType, BadValue, Missing, unknown
-from .exif import EXIF_POINTER, USER_COMMENT, comment_block, comment_text
+from ..errors import BadType, BadValue, Missing, unknown
+from .exif import GRAPH_TAGS, comment_block
 from .generation import Generation
-from .infotext import format_infotext, parse_infotext
+from .infotext import format_infotext
 
 Picture = NDArray[np.uint8] | Image.Image
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".avif": "AVIF"}
 """Endings of file names and what they stand for."""
 
-_KEY = "parameters"
+KEY = "parameters"
+"""The PNG text chunk of the infotext."""
 _JPEG_LIMIT = 65533
 _SETTINGS: dict[str, dict[str, Any]] = {
     "PNG": {},
@@ -33,17 +35,20 @@ _SETTINGS: dict[str, dict[str, Any]] = {
 _NUMBERED = re.compile(r"([0-9]{5,})[-.]")
 
 
-def save_image(path: str | Path, image: Picture, generation: Generation) -> Path:
+def save_image(
+    path: str | Path, image: Picture, generation: Generation, chunks: Mapping[str, str] | None = None
+) -> Path:
     """Write ``image``, uint8 (H, W, 3) or Pillow's, with its infotext to ``path``, and return the path.
 
     The ending says the kind: PNG keeps the text under ``parameters``; JPEG, WebP and AVIF as EXIF user
-    comment.  The same input gives the same bytes.  The file appears whole or not at all; one of the name is
-    replaced; missing folders are made.
+    comment.  ``chunks``: further texts by name, above all ComfyUI's ``prompt`` and ``workflow``; files that
+    are not PNG hold only these two.  The same input gives the same bytes.  The file appears whole or not at
+    all; one of the name is replaced; missing folders are made.
 
-    Raises ``BadValue`` or ``BadType`` for a picture, ending or folder that cannot be written.
+    Raises ``BadValue`` or ``BadType`` for a picture, ending, chunk or folder that cannot be written.
     """
     path = Path(path)
-    content = _encode(image, path.suffix, format_infotext(generation))
+    content = _encode(image, path.suffix, format_infotext(generation), chunks or {})
     part = path.with_name(f".{secrets.token_hex(8)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -54,14 +59,19 @@ def save_image(path: str | Path, image: Picture, generation: Generation) -> Path
 
 
 def save_numbered(
-    folder: str | Path, image: Picture, generation: Generation, extension: str = ".png"
+    folder: str | Path,
+    image: Picture,
+    generation: Generation,
+    extension: str = ".png",
+    chunks: Mapping[str, str] | None = None,
 ) -> Path:
     """Write ``image`` as ``00001-<seed>.png`` with the next free number of ``folder``, and return the path.
 
-    Programs that write into one folder at the same time never get the same number.  Raises as ``save_image``.
+    ``chunks``: as in ``save_image``.  Programs that write into one folder at the same time never get the same
+    number.  Raises as ``save_image``.
     """
     folder = Path(folder)
-    content = _encode(image, extension, format_infotext(generation))
+    content = _encode(image, extension, format_infotext(generation), chunks or {})
     seed = "" if generation.seed is None else f"-{generation.seed}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -73,35 +83,7 @@ def save_numbered(
     return path
 
 
-def read_infotext(path: str | Path) -> str | None:
-    """Return the infotext of a picture file, where the web UIs look for it; None when it has none.
-
-    Raises ``BadFile`` when the file cannot be read as a picture.
-    """
-    try:
-        with Image.open(path) as image:
-            return _stored_text(image)
-    except FileNotFoundError as error:
-        raise BadFile(f"{path} does not exist; check the path") from error
-    except Exception as error:  # on a damaged file each of Pillow's readers raises what it likes
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise BadFile(f"{path} cannot be read as a picture ({reason}); check that it is whole") from error
-
-
-def read_image_info(path: str | Path) -> Generation:
-    """Return the generation record of a picture file.
-
-    Raises ``BadFile`` when the file cannot be read as a picture, or holds no infotext.
-    """
-    text = read_infotext(path)
-    if text is None:
-        raise BadFile(
-            f"{path} holds no generation settings; pass a picture as the program that made it saved it"
-        )
-    return parse_infotext(text)
-
-
-def _encode(image: Picture, extension: str, text: str) -> bytes:
+def _encode(image: Picture, extension: str, text: str, chunks: Mapping[str, str]) -> bytes:
     """Return the file of ``image`` with ``text``; raises as ``save_image``."""
     kind = FORMATS.get(extension.lower())
     if kind is None:
@@ -112,12 +94,14 @@ def _encode(image: Picture, extension: str, text: str) -> bytes:
     picture = _picture(image)
     text = text.encode("utf-8", "replace").decode()
     settings = dict(_SETTINGS[kind])
+    _check_chunks(chunks, kind)
+    chunks = {name: chunk.encode("utf-8", "replace").decode() for name, chunk in chunks.items()}
     if kind == "PNG":
-        settings["pnginfo"] = chunks = PngImagePlugin.PngInfo()
-        if text:
-            chunks.add_text(_KEY, text)
-    elif text:
-        settings["exif"] = comment_block(text)
+        settings["pnginfo"] = info = PngImagePlugin.PngInfo()
+        for name, chunk in ({KEY: text, **chunks} if text else chunks).items():
+            info.add_text(name, chunk)
+    elif text or chunks:
+        settings["exif"] = comment_block(text, chunks)
         if kind == "JPEG" and len(settings["exif"]) > _JPEG_LIMIT:
             raise BadValue(
                 f"the settings take {len(settings['exif'])} bytes, a JPEG holds 65533; save as .png"
@@ -130,6 +114,19 @@ def _encode(image: Picture, extension: str, text: str) -> bytes:
             f"{picture.size} {picture.mode} cannot be written as {kind} ({error}); save as .png"
         ) from error
     return stream.getvalue()
+
+
+def _check_chunks(chunks: Mapping[str, str], kind: str) -> None:
+    """Raise ``BadValue`` for a chunk that a file of ``kind`` cannot hold."""
+    for name in chunks:
+        if name == KEY:
+            raise BadValue(f"chunks holds {KEY!r}, which is the infotext's own; leave it out")
+        if kind != "PNG" and name not in GRAPH_TAGS:
+            raise BadValue(
+                f"a {kind} file holds no chunk {name!r}, only {' and '.join(GRAPH_TAGS)}; save as .png"
+            )
+        if not (0 < len(name) < 80 and name.isascii() and name.isprintable() and name == name.strip()):
+            raise BadValue(f"{name!r} is no name of a PNG text chunk; pass 1 to 79 letters of ASCII")
 
 
 def _picture(image: Any) -> Image.Image:
@@ -174,25 +171,3 @@ def _numbers(folder: Path) -> set[int]:
 
 def _unwritable(path: Path, error: OSError) -> BadValue:
     return BadValue(f"cannot write {path} ({error.strerror or error}); choose a folder that can be written")
-
-
-def _stored_text(image: Image.Image) -> str | None:
-    """Return the text of an opened picture; raises what Pillow raises."""
-    png = image.format == "PNG"
-    if png and _KEY not in image.info:
-        image.load()  # text that stands after the pixels is found only now
-    if (not png or "exif" in image.info) and (comment := _exif_comment(image)):
-        return comment
-    text = image.info.get(_KEY, image.info.get("comment") if image.format == "GIF" else None)
-    if isinstance(text, bytes):
-        text = text.decode("utf-8", "replace")
-    return text if isinstance(text, str) and text else None
-
-
-def _exif_comment(image: Image.Image) -> str:
-    """Return the EXIF user comment; nothing when there is none, or when the EXIF part is damaged."""
-    try:
-        comment = image.getexif().get_ifd(EXIF_POINTER).get(USER_COMMENT)
-    except Exception:  # as above
-        return ""
-    return comment_text(comment) if isinstance(comment, bytes) else ""

@@ -44,6 +44,13 @@ SORT_ORDERS = ("None", "Position (left to right)", "Position (center to edge)", 
 SIZE_MODES = ("Off", "Strict (SDXL only)", "Free")
 """How ADetailer fits the size to work at to the shape of a box."""
 
+RESIZE_MODES = ("just resize", "crop and resize", "resize and fill", "just resize (latent upscale)")
+"""How A1111 brings a picture to the size of the run."""
+REFINED = ("second pass", "first pass", "both passes")
+"""Which passes of a run with hires have a refiner, in A1111's words."""
+SWITCHES = ("webui_noise", "webui_calls", "comfyui_steps")
+"""How the fraction at which a refiner takes over is read; see ``refiner_plan``."""
+
 
 def _one_of(*names: str) -> Rule:
     """Return the rule of one word of ``names``."""
@@ -105,6 +112,13 @@ FIRST = (
     _key("Concord schedule options", "concord.schedule_options", OPTIONS, ()),
     _key("Concord batch size", "concord.batch_size", whole(1), 1),
     _key("Concord batch position", "concord.batch_position", whole(0)),
+    _key("Concord resize mode", "concord.resize_mode", _one_of(*RESIZE_MODES), RESIZE_MODES[0]),
+    _key("Concord exact steps", "concord.exact_steps", FLAG, False),
+    _key("Soft inpainting enabled", "inpaint.soft", FLAG, False),
+    _key("Soft inpainting schedule bias", "inpaint.soft_bias", number(0)),
+    _key("Soft inpainting preservation strength", "inpaint.soft_preservation", number(0)),
+    _key("Soft inpainting transition contrast boost", "inpaint.soft_contrast", number(1)),
+    _key("Concord differential diffusion", "inpaint.differential", FLAG, False),
 )
 """Keys before those of the detailer and of other programs."""
 
@@ -199,6 +213,10 @@ LAST = (
     _key("Refiner", "refiner.model", TEXT),
     _key("Refiner switch at", "refiner.switch_at", STRENGTH),
     _key("Refiner switch by sampling steps", "refiner.by_steps", FLAG, False),
+    _key("Hires refiner", "refiner.passes", _one_of(*REFINED), REFINED[0]),
+    _key("Concord refiner switch by", "refiner.switch_by", _one_of(*SWITCHES)),
+    _key("Concord aesthetic score", "refiner.aesthetic_score", number()),
+    _key("Concord negative aesthetic score", "refiner.negative_aesthetic_score", number()),
     _key("Schedule max sigma", "schedule_options.sigma_max", number(0), 0),
     _key("Schedule min sigma", "schedule_options.sigma_min", number(0), 0),
     _key("Schedule rho", "schedule_options.rho", number(0), 0),

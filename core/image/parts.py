@@ -55,13 +55,22 @@ class ScheduleOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class Inpaint:
-    """Settings of inpainting: blur and padding in pixels; mode, content and area in the web UI's words."""
+    """Settings of inpainting: blur and padding in pixels; mode, content and area in the web UI's words.
+
+    ``soft``: soft inpainting, with its schedule bias, preservation strength and contrast boost.
+    ``differential``: pixels join the run one after the other, by the strength of the mask.
+    """
 
     mask_blur: float | None = None
     mask_mode: str | None = None
     content: str | None = None
     area: str | None = None
     padding: int | None = None
+    soft: bool | None = None
+    soft_bias: float | None = None
+    soft_preservation: float | None = None
+    soft_contrast: float | None = None
+    differential: bool | None = None
 
     def __post_init__(self) -> None:
         """Check the fields; raises ``BadValue``."""
@@ -95,11 +104,20 @@ class Hires:
 
 @dataclass(frozen=True, kw_only=True)
 class Refiner:
-    """A second model that takes over at fraction ``switch_at``, of steps if ``by_steps``, else of noise."""
+    """A second model that takes over at fraction ``switch_at``, of steps if ``by_steps``, else of noise.
+
+    ``switch_by``: how the fraction is read, where it is not as in the program whose profile is followed.
+    ``passes``: of a run with hires that it is in, in A1111's words.  ``aesthetic_score``,
+    ``negative_aesthetic_score``: what SDXL's refiner is told of the prompts, 6 and 2.5 unless given.
+    """
 
     model: str | None = None
     switch_at: float | None = None
     by_steps: bool | None = None
+    switch_by: str | None = None
+    passes: str | None = None
+    aesthetic_score: float | None = None
+    negative_aesthetic_score: float | None = None
 
     def __post_init__(self) -> None:
         """Check the fields; raises ``BadValue``."""
@@ -215,7 +233,8 @@ class ConcordSettings:
     on.  ``sigma_multiply``: a factor of the sigmas from ``sigma_multiply_start`` to ``sigma_multiply_end``, 0…1
     of the list.  ``sampler_options``, ``schedule_options``: (name, value) of the options that have no key of
     their own.  ``batch_size`` and ``batch_position`` (from 0): where noise is drawn for a batch as
-    a whole, a picture needs its place in it.
+    a whole, a picture needs its place in it.  ``resize_mode``: of the first picture, in A1111's words.
+    ``exact_steps``: A1111's "do exactly the amount of steps" in image to image.
     """
 
     version: str | None = None
@@ -231,6 +250,8 @@ class ConcordSettings:
     schedule_options: Options | None = None
     batch_size: int | None = None
     batch_position: int | None = None
+    resize_mode: str | None = None
+    exact_steps: bool | None = None
 
     def __post_init__(self) -> None:
         """Check the fields; raises ``BadValue``."""
