@@ -34,6 +34,7 @@ PICTURE = ROOT / "demo.png"
 DEMO = ["generate", "a red circle left of a blue square", "--seed", "1", "--out", str(PICTURE)]
 RECORD = VENV / "concord.json"  # {"done": {stage: key}, "doing": the stage under way, or null}
 FOREIGN = {"PYTHONHOME", "PYTHONPATH", "PIP_USER", "PIP_TARGET", "PIP_PREFIX", "__PYVENV_LAUNCHER__"}
+WITHOUT_DEPENDENCIES = ["facenet-pytorch", "spandrel", "ultralytics"]  # they ask for torchvision
 OFFLINE = ("connection broken by", "Max retries exceeded", "Read timed out", "Connection aborted")
 DISK_FULL = ("No space left on device", "not enough space on the disk")
 
@@ -164,7 +165,12 @@ def stages(options: argparse.Namespace) -> "list[Stage]":
     wanted = [
         torch_stage(options.torch_index, options.torch_wheel),
         Stage("Concord", key, 1000, [[*pins, "setuptools"], [*pins, *editable, f"{ROOT}[standalone]"]]),
-        Stage("the packages for testing", key, 100, [[*pins, *editable, f"{ROOT}[test]"]]),
+        Stage(
+            "the packages for testing",
+            key,
+            600,
+            [[*pins, *editable, f"{ROOT}[detailer,test]"], [*pins, "--no-deps", *WITHOUT_DEPENDENCIES]],
+        ),
     ]
     return wanted if options.command == "test" else wanted[:2]
 

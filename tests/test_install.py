@@ -162,7 +162,7 @@ def test_test_adds_its_packages_and_returns_the_status_of_pytest(clone: Clone) -
     clone.run("demo")
     ran = clone.run("test", "tests/core", "-k", "a or b", "--", "--debug")
     assert ran.status == 5
-    assert ran.installed() == ["a clone[test]"]
+    assert ran.installed() == ["a clone[detailer,test]", "ultralytics"]
     assert ran.out.endswith("pytest got ['tests/core', '-k', 'a or b', '--debug']\n")
 
 
@@ -172,7 +172,8 @@ def test_test_alone_installs_all(clone: Clone) -> None:
         "torch",
         "setuptools",
         "a clone[standalone]",
-        "a clone[test]",
+        "a clone[detailer,test]",
+        "ultralytics",
     ]
 
 
