@@ -11,12 +11,15 @@ from PIL import Image, ImageDraw, ImageFilter, ImageOps
 
 from ...core.detailer import Detections, Scene, crop, paste, plan_unit
 from ...core.image import DetailerUnit, Generation
+from ..pipeline import Pipeline
+from ..stages.crops import Crop, inpaint_crops
 from .sampling import ratio, seconds
 
 SIZE = (1024, 1536)
 WORK = (512, 512)
 FACES = 20
 BLUR, PADDING, GROW = 4, 32, 4
+TOGETHER, SIDE, STEPS = 8, 128, 12
 Box = tuple[int, int, int, int]
 
 
@@ -66,3 +69,28 @@ def geometry_times(rounds: int = 5) -> dict[str, float]:
     boxes = faces()
     times = seconds(lambda: whole_image(image, boxes), lambda: ours(image, boxes), rounds=rounds)
     return {"ms_20_faces": 1e3 * median(times[1]), "ratio_whole_image": ratio(times)}
+
+
+def batch_times(rounds: int = 3) -> dict[str, float]:
+    """Return seconds for 8 crops through the embedded model in one batch, and how much longer one by one takes."""
+    pipeline = Pipeline.load()
+    record = Generation(prompt="a face", seed=0, steps=STEPS, denoising_strength=0.4)
+    drawn = np.random.default_rng(0).integers(0, 256, (TOGETHER, SIDE, SIDE, 3), dtype=np.uint8)
+    mask = np.zeros((SIDE, SIDE), np.uint8)
+    mask[32:96, 32:96] = 255
+    colours = ("red", "blue", "black", "green", "orange", "purple", "yellow", "white")
+    crops = [
+        Crop(image=image, mask=mask, prompt=f"a face with {colour} hair", seed=i)
+        for i, (image, colour) in enumerate(zip(drawn, colours, strict=True))
+    ]
+    times = seconds(
+        lambda: inpaint_crops(pipeline, crops, record, batch=1),
+        lambda: inpaint_crops(pipeline, crops, record, batch=TOGETHER),
+        rounds=rounds,
+    )
+    return {"s_8_faces": median(times[1]), "ratio_one_by_one": ratio(times)}
+
+
+def run() -> dict[str, float]:
+    """Return all figures."""
+    return {**geometry_times(), **batch_times()}
