@@ -13,6 +13,7 @@ from torch import Tensor
 from .errors import BadValue
 from .filled import filled, profile_of, sampler_called, scheduler_called
 from .image.generation import Generation
+from .image.img2img_plan import img2img_plan
 from .image.parts import ConcordSettings
 from .options import sampler_options_of, schedule_options_of
 from .profiles import (
@@ -35,6 +36,7 @@ from .sampling.lcm import lcm_scalings
 from .seeds import place_of, seeds_of
 from .sigmas import SCHEDULERS, ModelSigmas
 from .sigmas.registry import make_options
+from .sigmas.timestep_runs import timestep_run
 
 DEFAULT_STRENGTH = 0.75
 COUNTED = 20
@@ -65,8 +67,10 @@ class Sampling:
     """One pass of a record, ready to be run over a denoiser.
 
     ``steps``: of this pass; ``first_steps``: of text to image, which prompts count by. ``model``: the sigma table
-    as the host has it. ``sigmas``: of the pass; fewer than two: nothing is to be done. ``options``: of the
-    sampler. ``place``: the image kept of noise that is drawn for a whole batch.
+    as the host has it. ``sigmas``: of the pass; fewer than two: nothing is to be done. ``laid_out``: the list
+    that they were taken from, which step noise is drawn over; ``begin``: the sigma that the start noise is
+    scaled to, if it is not their first. ``options``: of the sampler. ``place``: the image kept of noise that
+    is drawn for a whole batch.
     """
 
     host: Profile
@@ -83,6 +87,8 @@ class Sampling:
     guidance: Guidance
     dialect: Dialect
     emphasis: str
+    laid_out: Tensor
+    begin: float | None = None
     place: int | None = None
 
     @property
@@ -100,7 +106,7 @@ class Sampling:
 
         ``shape``: of one latent, (C, h, w).
         """
-        first, steps = noise_of(self.host, self.sampler, shape, self.seeds, self.sigmas)
+        first, steps = noise_of(self.host, self.sampler, shape, self.seeds, self.laid_out)
         i = self.place
 
         def drawn(sigma: float, sigma_next: float) -> Tensor:
@@ -109,12 +115,19 @@ class Sampling:
 
         return first if i is None else first[i : i + 1], drawn
 
-    def start(self, noise: Tensor, latent: Tensor | None = None) -> Tensor:
-        """Return the noisy latent that the pass begins with; ``latent``: the clean one of image to image."""
+    def start(self, noise: Tensor, latent: Tensor | None = None, extra: float = 0.0) -> Tensor:
+        """Return the noisy latent that the pass begins with; ``latent``: the clean one of image to image.
+
+        ``extra``: A1111's extra noise, on top of what the first sigma asks for.
+        """
         if len(self.sigmas) < 2 and latent is not None:
             return latent
         first = float(self.sigmas[0]) if len(self.sigmas) else self.model.sigma_max
-        return start_of(self.host, self.sampler, noise, first, self.model, latent=latent)
+        begin = first if self.begin is None or latent is None else self.begin
+        start = start_of(self.host, self.sampler, noise, begin, self.model, latent=latent)
+        if latent is not None and extra:
+            start = torch.add(start, noise, alpha=extra)
+        return start if begin == first else start * math.sqrt((1 + first**2) / (1 + begin**2))
 
     def timestep(self, sigma: float) -> float:
         """Return what the network is told as time at ``sigma``."""
@@ -195,6 +208,16 @@ def sampling_of(
     discard = record.schedule_options and record.schedule_options.discard_penultimate
     of_schedule = schedule_options_of(record, SCHEDULERS[schedule], strict=scheduler == record.scheduler)
     run = Run(kind=kind, strength=strength, discard=discard)
+    sigmas, begin = sigmas_of(host, spec, schedule, steps, model, run=run, **of_schedule), None
+    laid_out = sigmas
+    if kind != "text" and host.by_web_ui:
+        exact = kind == "hires" or host.image_rule == "webui_exact"
+        plan = img2img_plan(steps, strength, requested=steps if exact else None)
+        if spec.timesteps:
+            sigmas, begin = timestep_run(schedule, plan.steps, plan.start, table_of(host, model))
+        elif plan.steps:
+            whole = Run(discard=discard)
+            laid_out = sigmas_of(host, spec, schedule, plan.steps, model, run=whole, **of_schedule)
     return Sampling(
         host=host,
         kind=kind,
@@ -204,7 +227,9 @@ def sampling_of(
         sampler=spec,
         options={**habits, **options},
         schedule=schedule,
-        sigmas=_multiplied(sigmas_of(host, spec, schedule, steps, model, run=run, **of_schedule), own),
+        sigmas=_multiplied(sigmas, own),
+        laid_out=_multiplied(laid_out, own),
+        begin=begin,
         model=table_of(host, model),
         seeds=seeds_of(record, batch),
         guidance=_guidance(host, cfg, own, model),
@@ -219,8 +244,10 @@ def _or(value: float | None, otherwise: float) -> float:
 
 
 def _adjusted(host: Profile, record: Generation) -> Profile:
-    """Return ``host`` with the initial scale that the record asks for."""
+    """Return ``host`` with the initial scale and the rule of steps that the record asks for."""
     unit = record.schedule_options and record.schedule_options.sgm_noise
+    if record.concord and record.concord.exact_steps and host.image_rule == "webui":
+        host = replace(host, image_rule="webui_exact")
     return host if unit is None else replace(host, start_scale="unit_text" if unit else "sigma")
 
 

@@ -76,12 +76,16 @@ def place_of(record: Generation, batch: int) -> int | None:
     return i
 
 
-def image_of(record: Generation, i: int, batch: int = 1) -> Generation:
+def image_of(record: Generation, i: int, batch: int = 1, *, together: bool = False) -> Generation:
     """Return the record of image ``i`` (from 0) of a batch, which makes that image alone.
 
     Seeds count up; with a variation the variation seed does, and where noise is drawn for the batch as a
-    whole the image's place in it is recorded.
+    whole the image's place in it is recorded.  ``together``: some of it is drawn for the batch, as Forge does
+    in inpainting, so that the place is recorded beside the image's own seed.
     """
+    if together and batch > 1:
+        own = replace(record.concord or ConcordSettings(), batch_size=batch, batch_position=i)
+        record = replace(record, concord=own)
     if profile_of(record).noise_layout == "batch":
         if batch == 1:
             return record

@@ -16,6 +16,9 @@ from .version import VERSION
 
 COMMANDS = {
     "generate": "make pictures from a prompt",
+    "img2img": "make pictures from a picture and a prompt",
+    "inpaint": "paint a part of a picture anew",
+    "detail": "redraw faces, or what a detector finds, in a picture",
     "info": "show what made a picture, from whichever program",
     "explain": "show what a prompt means: chunks, weights, timeline, and traps it steps into",
     "sigmas": "show schedules side by side, how exact they can be, and what is wrong with them",

@@ -10,11 +10,14 @@ from typing import TypedDict
 import torch
 from torch import Tensor
 
+from ..core.image.refiner_plan import AESTHETIC_SCORE, NEGATIVE_AESTHETIC_SCORE, refiner_sizes
 from ..core.prompt import Active, Conditioning, combine_denoised
 from ..core.run import Sampling
 from ..core.sampling.guidance import rescale
 from .models import Model
 
+SCORES = (AESTHETIC_SCORE, NEGATIVE_AESTHETIC_SCORE)
+"""What SDXL's refiner is told of the positive and of the negative prompt."""
 MOST_REPEATS = 4
 """How often a prompt is repeated at most to be as long as another; beyond, the two run apart."""
 
@@ -35,27 +38,32 @@ class GuidedDenoiser:
     def __init__(
         self,
         model: Model,
-        cond: Conditioning,
-        uncond: Conditioning,
+        conds: Sequence[Conditioning],
+        unconds: Sequence[Conditioning],
         sampling: Sampling,
         size: tuple[int, int],
         *,
         before_call: Callable[[int], None] | None = None,
+        scores: tuple[float, float] = SCORES,
     ) -> None:
         """Close over everything.
 
+        ``conds``, ``unconds``: of both prompts, one for all pictures, or one for each, which then have as many
+        parts of the same weights, and at every call texts of one length.
         ``sampling``: whose guidance and timesteps.  ``size`` is (width, height) in pixels, which SDXL is
-        told; ``before_call`` is told of each call.
+        told; its refiner is told ``scores`` too, of the positive and the negative prompt.  ``before_call`` is
+        told of each call.
         """
         self.calls = 0
         self._before_call = before_call
-        self._model, self._cond, self._uncond = model, cond, uncond
+        self._model, self._conds, self._unconds = model, conds, unconds
         self._sampling, self._guidance, self._size = sampling, sampling.guidance, size
+        self._scores = scores
         self._like: Like = {
             "device": model.device,
             "dtype": model.dtype,
         }  # the model looks through its weights
-        self._weights = [part.weight for part in cond.parts]
+        self._weights = [part.weight for part in conds[0].parts]
         self._inputs: dict[tuple[int, ...], list[_Input]] = {}
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
@@ -112,25 +120,57 @@ class GuidedDenoiser:
 
     def _rows(self, batch: int, guided: bool) -> list[_Input]:
         """Return what the network is given at this call: all parts, then the negative; made once per change."""
-        sides = (self._cond, self._uncond) if guided else (self._cond,)
-        key = (batch, int(guided), *(part.row(self.calls) for side in sides for part in side.parts))
+        sides = (self._conds, self._unconds) if guided else (self._conds,)
+        rows = (part.row(self.calls) for side in sides for one in side for part in one.parts)
+        key = (batch, int(guided), *rows)
         if key not in self._inputs:
-            active = [side.for_call(self.calls) for side in sides]
+            active = [_interleaved([one.for_call(self.calls) for one in side]) for side in sides]
+            positive = len(active[0].hidden)
+            copies = batch // len(self._conds)
             repeats = self._sampling.host.padding == "repeat"
-            self._inputs = {key: [self._input(one, batch) for one in _joined(active, repeats=repeats)]}
+            inputs: list[_Input] = []
+            for one in _joined(active, repeats=repeats):
+                done = sum(len(given.hidden) for given in inputs) // copies
+                inputs.append(self._input(one, copies, positive - done))
+            self._inputs = {key: inputs}
         return self._inputs[key]
 
-    def _input(self, active: Active, batch: int) -> _Input:
-        """Repeat each row for the pictures of the batch and bring it to the network's device and dtype."""
+    def _input(self, active: Active, batch: int, positive: int) -> _Input:
+        """Repeat each row for the pictures of the batch and bring it to the network's device and dtype.
+
+        ``positive``: how many of the rows are of the positive prompt, all where it is as many or more.
+        """
         like = self._like
         hidden = active.hidden.to(**like).repeat_interleave(batch, 0)
         if self._model.family != "sdxl" or active.pooled is None:
             return _Input(hidden, None)
-        width, height = self._size
-        ids = torch.tensor([[height, width, 0, 0, height, width]], **like).expand(len(hidden), -1)
+        ids = torch.tensor([self._ids(i < positive) for i in range(len(active.hidden))], **like)
         return _Input(
-            hidden, {"text_embeds": active.pooled.to(**like).repeat_interleave(batch, 0), "time_ids": ids}
+            hidden,
+            {
+                "text_embeds": active.pooled.to(**like).repeat_interleave(batch, 0),
+                "time_ids": ids.repeat_interleave(batch, 0),
+            },
         )
+
+    def _ids(self, is_positive: bool) -> list[float]:
+        """Return the sizes that SDXL is told, or its refiner with the aesthetic score in the last place."""
+        width, height = self._size
+        if self._model.takes_score:
+            return refiner_sizes(self._size, score=self._scores[0 if is_positive else 1])
+        return [height, width, 0, 0, height, width]
+
+
+def _interleaved(side: Sequence[Active]) -> Active:
+    """Return the rows of all pictures: their first parts, then their second ones."""
+    if len(side) == 1:
+        return side[0]
+    pooled = [one.pooled for one in side if one.pooled is not None]
+    return replace(
+        side[0],
+        hidden=torch.stack([one.hidden for one in side], 1).flatten(0, 1),
+        pooled=torch.stack(pooled, 1).flatten(0, 1) if pooled else None,
+    )
 
 
 @dataclass(frozen=True)

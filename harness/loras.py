@@ -22,9 +22,8 @@ _ENDINGS = (".safetensors", ".pt", ".ckpt", ".bin")
 
 def model_parts(model: Model) -> dict[Part, Any]:
     """Return the modules that a network can change, by part."""
-    encoders = {"te1": model.text_encoders[0].module}
-    if len(model.text_encoders) > 1:
-        encoders["te2"] = model.text_encoders[1].module
+    names = {"clip_l": "te1", "clip_g": "te2"}
+    encoders = {names[encoder.name]: encoder.module for encoder in model.text_encoders}
     return {"unet": model.unet, **encoders}  # pyright: ignore[reportReturnType]
 
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
+from ..core.version import VERSION
 
-try:
-    VERSION = version("sd-concord")
-except PackageNotFoundError:  # a checkout that nobody installed
-    VERSION = "0.1.0"
+__all__ = ["VERSION"]

@@ -17,7 +17,7 @@ PEERS = {"torchsde"}
 """What the benchmarks compare with, where it is installed."""
 HOSTS = {
     "core": set[str](),
-    "comfy_nodes": {"comfy", "comfy_api", "comfy_extras", "folder_paths", "node_helpers", "nodes", "server"},
+    "comfy_nodes": {"comfy", "comfy_api", "comfy_extras", "folder_paths", "latent_preview", "nodes", "server"},
     "a1111_scripts": {"backend", "gradio", "modules", "modules_forge"},
     "harness": {"diffusers", "tqdm", "transformers", "yaml"},
 }

@@ -119,8 +119,8 @@ def test_a_wheel_brings_what_hosts_are_asked_for_and_no_torch(project: dict[str,
 
 
 def test_a_checkout_that_is_not_installed_knows_its_version(project: dict[str, Any]) -> None:
-    source = (ROOT / "harness" / "version.py").read_text(encoding="utf-8")
-    assert f'VERSION = "{project["project"]["version"]}"' in source
+    source = (ROOT / "core" / "version.py").read_text(encoding="utf-8")
+    assert f'_CHECKOUT = "{project["project"]["version"]}"' in source
 
 
 def test_the_licence_is_the_whole_agpl() -> None:

@@ -182,6 +182,7 @@ UNIT = (
     _key("Concord detailer cycle", "cycle", whole(1), 1),
     _key("Concord detailer colour match", "colour_match", STRENGTH, 0),
     _key("Concord detailer faithful", "faithful", FLAG, False),
+    _key("Concord detailer found", "found", whole(0)),
 )
 """Keys of one detailer unit; those of later units end in `` 2nd``, `` 3rd`` and so on."""
 

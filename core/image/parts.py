@@ -140,7 +140,8 @@ class DetailerUnit:
     scaled to this, the crop's long side at most to ``max_size``.  ``feather``: radius of the edge in place of
     ``mask_blur``.  ``noise_mask``: differential diffusion, the mask softened by ``noise_mask_feather``.
     ``cycle``: passes a mask.  ``colour_match``: how far colours are brought back to the crop's, 0…1.
-    ``faithful``: ADetailer's known faults too, for pictures that have them.
+    ``faithful``: ADetailer's known faults too, for pictures that have them.  ``found``: how many masks were
+    redrawn, once it is known.
     """
 
     model: str | None = None
@@ -203,6 +204,7 @@ class DetailerUnit:
     cycle: int | None = None
     colour_match: float | None = None
     faithful: bool | None = None
+    found: int | None = None
 
     def __post_init__(self) -> None:
         """Check the fields and turn on the switch of what is given; raises ``BadValue``."""

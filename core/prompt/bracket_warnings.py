@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .conjunction import and_spans
 from .grammar import Leniency, parse
-from .networks import tag_spans
-from .origins import Origins
-from .plan import clock_of, is_one_part, prepared, takes_tags_out
-from .styles import comment_spans, strip_comments
-from .tree import Group, Tree
+from .places import Place, places_of, without_edits
+from .plan import clock_of
+from .tree import Group
 from .warnings import Findings
 from .weights import BREAK, Reading, read_brackets
 
@@ -24,25 +20,12 @@ HEAVY = 1.6
 _EYES = ":;=8xX"
 
 
-@dataclass(frozen=True)
-class _Place:
-    """One AND part and where its columns lie in the typed text."""
-
-    tree: Tree
-    start: int
-    origins: Origins
-
-    def span(self, start: int, end: int) -> tuple[int, int]:
-        first = self.origins.at(self.start + start)
-        return first, max(self.origins.at(self.start + end - 1) + 1, first + 1)
-
-
 def bracket_warnings(plan: PromptPlan, findings: Findings) -> None:
     """Find the traps of brackets."""
     if plan.dialect.syntax == "comfyui":
         _heavy_segments(plan, findings)
         return
-    for place in _places(plan):
+    for place in places_of(plan):
         _failure(place, findings)
         _faults(plan, place, findings)
         _switches(plan, place, findings)
@@ -50,26 +33,7 @@ def bracket_warnings(plan: PromptPlan, findings: Findings) -> None:
     _cut_by_and(plan, findings)
 
 
-def _places(plan: PromptPlan) -> Iterator[_Place]:
-    text, _ = prepared(plan.text, plan.dialect, plan.run)
-    spans = [(0, len(text))] if is_one_part(text, plan.dialect, plan.run) else and_spans(text)
-    origins = _origins(plan)
-    for part, (start, _) in zip(plan.parts, spans, strict=True):
-        yield _Place(part.tree, start, origins)
-
-
-def _origins(plan: PromptPlan) -> Origins:
-    """Return where the text that the parts are cut from lies in the typed one."""
-    text, comments = plan.text, Origins()
-    if plan.dialect.comments:
-        comments = Origins((start, end, 1) for start, end in comment_spans(text))
-        text = strip_comments(text)
-    if not takes_tags_out(plan.dialect, plan.run):
-        return comments
-    return Origins(((start, end, 0) for start, end in tag_spans(text)), before=comments)
-
-
-def _failure(place: _Place, findings: Findings) -> None:
+def _failure(place: Place, findings: Findings) -> None:
     at = place.tree.failed_at
     if at is None or not parse(place.tree.source, Leniency(forgiving=True)).groups:
         return
@@ -79,7 +43,7 @@ def _failure(place: _Place, findings: Findings) -> None:
     findings.add("stray-bar" if sign == "|" else "lone-backslash", place.span(at, at + 1), message, advice)
 
 
-def _faults(plan: PromptPlan, place: _Place, findings: Findings) -> None:
+def _faults(plan: PromptPlan, place: Place, findings: Findings) -> None:
     for fault in place.tree.faults:
         span = place.span(fault.start, fault.end)
         if fault.code == "mixed-brackets":
@@ -99,7 +63,7 @@ def _faults(plan: PromptPlan, place: _Place, findings: Findings) -> None:
             findings.add(fault.code, span, what + also, "write [from:to:when], a colon in a word as \\:")
 
 
-def _switches(plan: PromptPlan, place: _Place, findings: Findings) -> None:
+def _switches(plan: PromptPlan, place: Place, findings: Findings) -> None:
     clock = clock_of(plan.steps, plan.dialect, plan.run)
     # A1111 uses the first text while the call, counted from 0, is not past the number
     last_call = plan.calls - 1
@@ -130,8 +94,8 @@ def _why_never(plan: PromptPlan, group: Group, before: int) -> tuple[str, str]:
     return message, f"the run has {plan.calls} model calls; write a smaller number"
 
 
-def _weights(plan: PromptPlan, place: _Place, findings: Findings) -> None:
-    masked = _without_edits(place.tree)
+def _weights(plan: PromptPlan, place: Place, findings: Findings) -> None:
+    masked = without_edits(place.tree)
     reading = read_brackets(masked)
     for column in sorted(reading.unclosed):
         _unclosed(place, masked, column, findings)
@@ -155,7 +119,7 @@ def _weights(plan: PromptPlan, place: _Place, findings: Findings) -> None:
     _heavy(place, reading, findings)
 
 
-def _unclosed(place: _Place, masked: str, column: int, findings: Findings) -> None:
+def _unclosed(place: Place, masked: str, column: int, findings: Findings) -> None:
     factor = "1.1" if masked[column] == "(" else "0.91"
     message = f"this bracket is never closed: all that follows weighs {factor}"
     if column and masked[column - 1] in _EYES:
@@ -166,7 +130,7 @@ def _unclosed(place: _Place, masked: str, column: int, findings: Findings) -> No
         findings.add("open-bracket", place.span(column, column + 1), message, advice)
 
 
-def _heavy(place: _Place, reading: Reading, findings: Findings) -> None:
+def _heavy(place: Place, reading: Reading, findings: Findings) -> None:
     for text, weight, column in zip(reading.texts, reading.weights, reading.columns, strict=True):
         if weight > HEAVY and text.strip():
             start = column + len(text) - len(text.lstrip())
@@ -185,20 +149,6 @@ def _heavy_segments(plan: PromptPlan, findings: Findings) -> None:
         if weight > HEAVY and text.strip():
             message = f"a weight of {weight:.3g} usually spoils the picture"
             findings.add("heavy-weight", (found, at), message, f"stay below {HEAVY}")
-
-
-def _without_edits(tree: Tree) -> str:
-    """Return the text with the brackets, signs and numbers of its groups made spaces, as long as before."""
-    signs = list(tree.source)
-    for group in tree.groups:
-        if group.before:  # a weighted alternation keeps its bracket and its weight
-            ends = [(one.end, two.start) for one, two in zip(group.options, group.options[1:], strict=False)]
-        else:
-            edges = [group.start, *(edge for o in group.options for edge in (o.start, o.end)), group.end]
-            ends = list(zip(edges[::2], edges[1::2], strict=True))
-        for start, end in ends:
-            signs[start:end] = " " * (end - start)
-    return "".join(signs)
 
 
 def _cut_by_and(plan: PromptPlan, findings: Findings) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+from ..errors import BadValue
+
 _TAG = re.compile(r"<(\w+):([^>]+)>")
 
 
@@ -56,3 +58,19 @@ def _tag(kind: str, arguments: str) -> NetworkTag:
         else:
             tag.positional.append(argument)
     return tag
+
+
+def strengths_of(tag: NetworkTag) -> tuple[float, float]:
+    """Return the strengths ``(text encoder, UNet)`` of ``<lora:name:te:unet>`` with ``te=`` and ``unet=``.
+
+    One number is both, none is 1, as in A1111.  Raises ``BadValue`` where a weight is no number.
+    """
+    numbers = tag.positional[1:]
+    try:
+        te = float(tag.named.get("te", numbers[0] if numbers else 1.0))
+        return te, float(tag.named.get("unet", numbers[1] if len(numbers) > 1 else te))
+    except ValueError as error:
+        name = tag.positional[0] if tag.positional else ""
+        raise BadValue(
+            f"network {name!r}: a weight is no number in {numbers or tag.named}; write <lora:name:0.8>"
+        ) from error

@@ -127,21 +127,21 @@ def ddim_timesteps_webui(n: int, model: ModelSigmas) -> Floats:
 )
 def uni_pc_timesteps(n: int, model: ModelSigmas) -> Floats:
     """Return sigma at n even times, log alpha being linear between entries, the last above 0 at the first."""
-    return _even_times(model, n)
+    return times_between(model, len(model.values) - 1, n)
 
 
 @host_form("uni_pc_timesteps", "webui", "reforge")
 def uni_pc_timesteps_webui(n: int, model: ModelSigmas) -> Floats:
     """Return the list that UniPC of the web UIs walks: as many steps as DDIM has timesteps, to the first."""
     size = len(model.values)
-    return _even_times(model, len(range(0, size, size // n)) + 1)
+    return times_between(model, size - 1, len(range(0, size, size // n)) + 1)
 
 
-def _even_times(model: ModelSigmas, count: int) -> Floats:
-    """Return sigma at ``count`` even positions, by log alpha; the last is the first entry."""
+def times_between(model: ModelSigmas, begin: int, count: int) -> Floats:
+    """Return sigma at ``count`` even positions from entry ``begin`` to the first, by log alpha."""
     log_alpha = -0.5 * np.log1p(np.asarray(model.values) ** 2)
     size = len(log_alpha)
-    places = np.linspace(size - 1, 0, count)
+    places = np.linspace(begin, 0, count)
     return np.sqrt(np.expm1(-2 * np.interp(places, np.arange(size), log_alpha)))
 
 

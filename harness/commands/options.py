@@ -51,14 +51,17 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 
 def load_pipeline(args: argparse.Namespace) -> Pipeline:
     """Return the pipeline that the options of `add_model_arguments` name; raises ``BadFile`` for a missing folder."""
-    for option in ("lora_dir", "embedding_dir"):
-        for folder in getattr(args, option):
+    for option in ("lora_dir", "embedding_dir", "model_dir", "upscaler_dir", "detector_dir"):
+        for folder in getattr(args, option, ()):
             if not folder.is_dir():
                 raise BadFile(f"--{option.replace('_', '-')} {folder} is not a folder; check the path")
     return Pipeline.load(
         args.model,
         lora_folders=args.lora_dir,
         embedding_folders=args.embedding_dir,
+        model_folders=getattr(args, "model_dir", ()),
+        upscaler_folders=getattr(args, "upscaler_dir", ()),
+        detector_folders=getattr(args, "detector_dir", ()),
         device=args.device,
         dtype=args.dtype,
         vae=args.vae,

@@ -44,8 +44,8 @@ def run(args: argparse.Namespace) -> int:
     """Print each schedule with the doctor's words, and draw them all if asked."""
     from ...core.errors import BadFile
     from ...core.sampling.doctor import diagnose
+    from ...core.sigma_plot import Curve, draw
     from ...core.sigmas import SCHEDULERS, ModelSigmas
-    from ..sigma_plot import Curve, draw
 
     model = {"sd": ModelSigmas.sd, "zsnr": ModelSigmas.zsnr}.get(
         args.kind, lambda: ModelSigmas.flow(args.shift)

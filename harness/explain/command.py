@@ -9,10 +9,10 @@ from pathlib import Path
 
 from ...core.errors import BadValue
 from ...core.prompt import DIALECTS, RunShape, expand_wildcards
+from ...core.prompt.explain import Explanation, explain
+from ...core.prompt.explain_picture import as_picture
+from ...core.prompt.explain_text import as_text
 from .page import as_page
-from .picture import as_picture
-from .text import as_text
-from .view import Explanation, explain
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

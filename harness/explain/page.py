@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from .view import ChunkView, Explanation, PartView, PassView, spans
+from ...core.prompt.explain import ChunkView, Explanation, PartView, PassView, spans
 
 _STYLE = """
 body{font:15px/1.45 system-ui,sans-serif;max-width:70em;margin:2em auto;padding:0 1em;color:#222;background:#fff}

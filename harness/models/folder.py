@@ -48,22 +48,23 @@ class Parts:
     text: tuple[Part, ...]
 
 
-def read_folder(path: Path, *, variant: str | None = None, wants_vae: bool = True) -> Parts:
+def read_folder(
+    path: Path, *, variant: str | None = None, wants_vae: bool = True, refiner: bool = False
+) -> Parts:
     """Read the diffusers folder ``path``.
 
     ``variant``: which of several weight files to take ("fp16"); without it the plain one, else the only or
-    the half-precision one.  ``wants_vae``: False when the VAE comes from elsewhere.  Raises ``BadFile`` for
-    what is missing, damaged, or of another family.
+    the half-precision one.  ``wants_vae``: False when the VAE comes from elsewhere.  ``refiner``: an SDXL
+    refiner will do.  Raises ``BadFile`` for what is missing, damaged, or of another family.
     """
     family = _family(path)
     unet, unet_files = _part(path, "unet", variant)
     context = unet.config.get("cross_attention_dim")
-    if context in _OTHERS:
-        raise wrong_family(path, _OTHERS[context])
-    texts = [
-        _text_part(path, name, variant)
-        for name in ("text_encoder", "text_encoder_2")[: 1 + (family == "sdxl")]
-    ]
+    refines = family == "sdxl" and not (path / "text_encoder").is_dir() and (path / "text_encoder_2").is_dir()
+    if (context in _OTHERS or refines) and not (refiner and refines):
+        raise wrong_family(path, "an SDXL refiner" if refines or context is None else _OTHERS[context])
+    names = ("text_encoder_2",) if refines else ("text_encoder", "text_encoder_2")[: 1 + (family == "sdxl")]
+    texts = [_text_part(path, name, variant) for name in names]
     vae, vae_files = _part(path, "vae", variant) if wants_vae else (None, ())
     scheduler = _json(path / "scheduler" / "scheduler_config.json")
     kind = scheduler.get("prediction_type", "epsilon")

@@ -15,6 +15,8 @@ VAE = "first_stage_model."
 CLIP_SD15 = "cond_stage_model.transformer."
 CLIP_L = "conditioner.embedders.0.transformer."
 CLIP_G = "conditioner.embedders.1.model."
+CLIP_REFINER = "conditioner.embedders.0.model."
+"""CLIP-G in SDXL's refiner, which has no other text encoder."""
 
 _RESNET = {
     "in_layers.0": "norm1",

@@ -35,21 +35,22 @@ def load_model(
     prediction: Prediction | None = None,
     ztsnr: bool | None = None,
     variant: str | None = None,
+    refiner: bool = False,
 ) -> Model:
     """Load a text-to-image model from a diffusers folder or one SD1.5 or SDXL checkpoint; offline.
 
     ``device``: "cpu", "cuda", "mps" or "auto".  ``dtype``: None or "auto" is float32 on the CPU and float16
     elsewhere; the VAE is never less than float32, since SDXL's overflows in float16.  ``vae``: a file or
     folder to take the VAE from. ``prediction`` ("eps", "v") and ``ztsnr`` overrule what the model says of
-    itself.  ``variant``: which weights of a folder ("fp16").  Raises ``BadFile`` for a file that cannot be
-    used and ``BadValue`` for an argument.
+    itself.  ``variant``: which weights of a folder ("fp16").  ``refiner``: an SDXL refiner will
+    do.  Raises ``BadFile`` for a file that cannot be used and ``BadValue`` for an argument.
     """
     place = pick_device(device)
     number = pick_dtype(dtype, place)
     if prediction not in (None, "eps", "v"):
         raise unknown("prediction", str(prediction), ("eps", "v"))
     path = Path(path).expanduser()
-    parts = _read(path, vae, variant)
+    parts = _read(path, vae, variant, refiner=refiner)
     if prediction is not None:
         parts = replace(parts, prediction=prediction)
     if ztsnr is not None:
@@ -85,9 +86,9 @@ def pick_dtype(dtype: str | torch.dtype | None, device: torch.device) -> torch.d
     return _DTYPES[dtype]
 
 
-def _read(path: Path, vae: str | Path | None, variant: str | None) -> Parts:
+def _read(path: Path, vae: str | Path | None, variant: str | None, *, refiner: bool) -> Parts:
     read = partial(read_folder, variant=variant) if path.is_dir() else read_single_file
-    parts = read(path, wants_vae=vae is None)
+    parts = read(path, wants_vae=vae is None, refiner=refiner)
     if vae is None:
         return parts
     vae = Path(vae).expanduser()
@@ -116,7 +117,8 @@ def _built(parts: Parts, device: torch.device, dtype: torch.dtype) -> Model:
         unet=build_unet(parts.unet, dtype=dtype, device=device),
         vae=build_vae(vae, dtype=vae_dtype, device=device),
         text_encoders=tuple(
-            _encoder(part, i, parts.family, device, dtype) for i, part in enumerate(parts.text)
+            _encoder(part, i, parts.family, device, dtype)
+            for i, part in enumerate(parts.text, (parts.family == "sdxl") * (2 - len(parts.text)))
         ),
     )
 

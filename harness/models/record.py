@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 Family = Literal["sd15", "sdxl"]
 Prediction = Literal["eps", "v"]
+REFINER_IDS = 5
+"""Numbers that SDXL's refiner is told besides the text; SDXL itself is told six."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +84,20 @@ class Model:
     def in_channels(self) -> int:
         """Channels that the UNet takes: 4, or 9 for an inpainting model (latent, mask, masked latent)."""
         return int(self.unet.config["in_channels"])
+
+    @property
+    def takes_score(self) -> bool:
+        """Whether it is told an aesthetic score in place of a target size, as SDXL's refiner is."""
+        config = self.unet.config
+        width, part = (
+            config.get("projection_class_embeddings_input_dim"),
+            config.get("addition_time_embed_dim"),
+        )
+        if self.family != "sdxl" or not width or not part:
+            return False
+        text: Any = self.text_encoders[-1].module.config
+        pooled = int(text.projection_dim)
+        return (int(width) - pooled) // int(part) == REFINER_IDS
 
     @property
     def latent_channels(self) -> int:

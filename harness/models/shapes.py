@@ -36,8 +36,12 @@ class Facts:
     size: tuple[int, int] | None = None
 
 
-def unet_config(weights: Weights, family: Family, facts: Facts, *, pooled: int, path: Path) -> dict[str, Any]:
-    """Return the ``UNet2DConditionModel`` config; ``pooled``: width of SDXL's pooled text vector.
+def unet_config(
+    weights: Weights, family: Family, facts: Facts, *, pooled: int, path: Path, time_ids: int = TIME_IDS
+) -> dict[str, Any]:
+    """Return the ``UNet2DConditionModel`` config.
+
+    ``pooled``: width of SDXL's pooled text vector; ``time_ids``: how many numbers it is told beside the text.
 
     Raises ``BadFile`` for a UNet that has no such form.
     """
@@ -72,7 +76,7 @@ def unet_config(weights: Weights, family: Family, facts: Facts, *, pooled: int, 
         extra = _shape(weights, "add_embedding.linear_1.weight", path)[1]
         config |= {
             "addition_embed_type": "text_time",
-            "addition_time_embed_dim": (extra - pooled) // TIME_IDS,
+            "addition_time_embed_dim": (extra - pooled) // time_ids,
             "projection_class_embeddings_input_dim": extra,
         }
     return config

@@ -15,15 +15,15 @@ from . import keys
 from .build import Part
 from .folder import SCALE, SD2_CONTEXT, Parts
 from .identify import explain_names, wrong_family
-from .record import Betas, Family, Prediction
-from .shapes import Facts, text_config, unet_config, vae_config
+from .record import REFINER_IDS, Betas, Family, Prediction
+from .shapes import TIME_IDS, Facts, text_config, unet_config, vae_config
 from .tensors import Checkpoint, Lazy, read_checkpoint
 
 METADATA_KEY = "concord.model"
 _SIZE = {"sd15": (512, 512), "sdxl": (1024, 1024)}
 _RELATIVES = {
     "a Stable Video Diffusion": ".time_stack.",
-    "an SDXL refiner": "conditioner.embedders.0.model.",
+    "an SDXL refiner": keys.CLIP_REFINER,
     "an SD2": "cond_stage_model.model.",
     "a Playground v2.5": "edm_mean",
     "a CosXL": "edm_vpred.",
@@ -31,17 +31,18 @@ _RELATIVES = {
 _FLAT = ("unet.", "vae.", "text_encoder.", "text_encoder_2.")
 
 
-def read_single_file(path: Path, *, wants_vae: bool = True) -> Parts:
+def read_single_file(path: Path, *, wants_vae: bool = True, refiner: bool = False) -> Parts:
     """Read the checkpoint ``path`` (.safetensors, .ckpt, .pt), its metadata, and the ``.yaml`` beside it.
 
-    ``wants_vae``: False when the VAE comes from elsewhere.  Raises ``BadFile`` for what is damaged, is no
-    checkpoint, is of another family, or lacks a part.
+    ``wants_vae``: False when the VAE comes from elsewhere.  ``refiner``: an SDXL refiner will do.  Raises
+    ``BadFile`` for what is damaged, is no checkpoint, is of another family, or lacks a part.
     """
     checkpoint = read_checkpoint(path)
     networks = _networks(checkpoint)
-    _check_family(path, checkpoint, networks)
+    refines = _is_refiner(checkpoint)
+    _check_family(path, checkpoint, networks, refiner=refiner)
     family: Family = "sdxl" if "add_embedding.linear_1.weight" in networks.unet else "sd15"
-    if len(networks.text) != 1 + (family == "sdxl"):
+    if len(networks.text) != 1 + (family == "sdxl" and not refines):
         wanted = "two text encoders" if family == "sdxl" else "a text encoder"
         raise BadFile(f"{path.name} lacks {wanted}; give a whole checkpoint, or a diffusers folder")
     if wants_vae and "decoder.conv_in.weight" not in networks.vae:
@@ -49,7 +50,7 @@ def read_single_file(path: Path, *, wants_vae: bool = True) -> Parts:
     notes = _notes(checkpoint)
     size = notes.facts.size or _SIZE[family]
     facts = replace(notes.facts, size=size)
-    texts = tuple(_text_part(path, i, weights, facts) for i, weights in enumerate(networks.text))
+    texts = tuple(_text_part(path, i + refines, weights, facts) for i, weights in enumerate(networks.text))
     pooled = texts[-1].config["projection_dim"]
     return Parts(
         name=path.stem,
@@ -63,7 +64,14 @@ def read_single_file(path: Path, *, wants_vae: bool = True) -> Parts:
         size=size,
         unet=Part(
             path=path,
-            config=unet_config(networks.unet, family, facts, pooled=pooled, path=path),
+            config=unet_config(
+                networks.unet,
+                family,
+                facts,
+                pooled=pooled,
+                path=path,
+                time_ids=REFINER_IDS if refines else TIME_IDS,
+            ),
             weights=networks.unet,
         ),
         vae=vae_part(path, networks.vae) if wants_vae else None,
@@ -105,13 +113,17 @@ def _networks(checkpoint: Checkpoint) -> _Networks:
     texts = [
         _text(_under(checkpoint, keys.CLIP_SD15)),
         _text(_under(checkpoint, keys.CLIP_L)),
-        _text_from_open_clip(_under(checkpoint, keys.CLIP_G)),
+        _text_from_open_clip(_under(checkpoint, keys.CLIP_G) or _under(checkpoint, keys.CLIP_REFINER)),
     ]
     vae = _vae_from_original(_under(checkpoint, keys.VAE))
     return _Networks(unet=unet, vae=vae, text=tuple(text for text in texts if text))
 
 
-def _check_family(path: Path, checkpoint: Checkpoint, networks: _Networks) -> None:
+def _is_refiner(checkpoint: Checkpoint) -> bool:
+    return any(name.startswith(keys.CLIP_REFINER) for name in checkpoint.tensors)
+
+
+def _check_family(path: Path, checkpoint: Checkpoint, networks: _Networks, *, refiner: bool) -> None:
     names = checkpoint.tensors
     if "conv_in.weight" not in networks.unet:
         explain_names(path, names)
@@ -122,7 +134,7 @@ def _check_family(path: Path, checkpoint: Checkpoint, networks: _Networks) -> No
         )
     context = {lazy.shape[1] for name, lazy in networks.unet.items() if name.endswith("attn2.to_k.weight")}
     for relative, mark in _RELATIVES.items():
-        if any(mark in name for name in names):
+        if any(mark in name for name in names) and not (refiner and mark == keys.CLIP_REFINER):
             raise wrong_family(path, relative)
     if context == {SD2_CONTEXT}:
         raise wrong_family(path, "an SD2")

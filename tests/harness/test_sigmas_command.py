@@ -6,9 +6,9 @@ import json
 
 import pytest
 from PIL import Image
+from sd_concord.core.sigma_plot import COLOURS, PANEL, Curve, draw, ticks_over
 from sd_concord.core.sigmas import ModelSigmas
 from sd_concord.harness.cli import main
-from sd_concord.harness.sigma_plot import COLOURS, PANEL, Curve, draw, ticks_over
 
 
 def test_prints_lists_and_words(capsys):

@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,22 @@ def miniature(
         vae=vae,
         text_encoders=encoders,
     )
+
+
+def refiner_miniature(seed: int = 2) -> Model:
+    """Return a miniature of SDXL's refiner: CLIP-G alone, and five numbers beside the text."""
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+
+    model = miniature("sdxl", seed=seed)
+    shape = _UNETS["sdxl"] | {
+        "cross_attention_dim": 128,
+        "projection_class_embeddings_input_dim": 5 * 256 + 128,
+    }
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        unet = UNet2DConditionModel(sample_size=16, **shape)
+        _shake(unet)
+    return replace(model, name="mini-refiner", unet=unet, text_encoders=model.text_encoders[1:])
 
 
 def save_folder(model: Model, out: Path, variant: str | None = None) -> Path:

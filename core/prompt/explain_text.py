@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ...core.prompt import draw_warning
-from .view import Explanation, PartView, TextView, spans
+from .explain import Explanation, PartView, TextView, spans
+from .warnings import draw_warning
 
 WIDTH = 100
 _SHADES = " ░▒▓█"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageFont
 
-from ..core.sigmas import ModelSigmas
+from .sigmas import ModelSigmas
 
 COLOURS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#17becf", "#8c564b", "#e377c2")
 INK, GRID, PAPER = "#222222", "#dddddd", "#ffffff"

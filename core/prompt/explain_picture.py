@@ -6,7 +6,7 @@ import colorsys
 
 from PIL import Image, ImageDraw, ImageFont
 
-from .view import Explanation, PartView, PassView, spans
+from .explain import Explanation, PartView, PassView, spans
 
 LABELS, BAR, ROW, MARGIN = 360, 560, 26, 14
 INK, FAINT, GRID, PAPER = (30, 30, 36), (130, 130, 140), (220, 220, 226), (255, 255, 255)

@@ -6,19 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from ...core.prompt import (
-    Chunk,
-    Dialect,
-    NetworkTag,
-    PromptPlan,
-    PromptWarning,
-    RunShape,
-    Tokenizer,
-    clip_tokenizer,
-    plan,
-)
-from ...core.prompt.chunks import Names
-from ...core.prompt.reading import read_chunks
+from .chunks import Chunk, Names
+from .dialect import Dialect, RunShape
+from .networks import NetworkTag
+from .plan import Known, PromptPlan, plan
+from .reading import read_chunks
+from .tokenizer import Tokenizer, clip_tokenizer
+from .warnings import PromptWarning
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,14 +66,19 @@ class Explanation:
     problem: str | None = None
 
 
-def explain(text: str, steps: int, dialect: tuple[str, Dialect], run: RunShape) -> Explanation:
-    """Explain ``text``; ``dialect`` is its name and itself; ``run`` with hires steps gives both passes."""
+def explain(
+    text: str, steps: int, dialect: tuple[str, Dialect], run: RunShape, known: Known | None = None
+) -> Explanation:
+    """Explain ``text``; ``dialect`` is its name and itself; ``run`` with hires steps gives both passes.
+
+    ``known``: names of networks and embeddings that a front has.
+    """
     name, rules = dialect
-    first = plan(text, steps, dialect=rules, run=replace(run, hires_steps=None))
+    first = plan(text, steps, dialect=rules, run=replace(run, hires_steps=None), known=known)
     passes = [_pass("first pass", first)]
     warnings = list(first.warnings)
     if run.hires_steps is not None:
-        second = plan(text, steps, dialect=rules, run=run)
+        second = plan(text, steps, dialect=rules, run=run, known=known)
         passes.append(_pass("hires pass", second))
         warnings = list(_of_both(warnings, second.warnings))
     return Explanation(
@@ -107,6 +106,7 @@ def _pass(name: str, laid: PromptPlan) -> PassView:
 
 def _part(laid: PromptPlan, index: int, tokenizer: Tokenizer) -> PartView:
     part = laid.parts[index]
+    names = Names(laid.known.embeddings or {}, tokenizer)
     known: dict[tuple[str, tuple[str, ...]], int] = {}
     texts: list[TextView] = []
     calls: list[tuple[tuple[int, float], ...]] = []
@@ -117,8 +117,8 @@ def _part(laid: PromptPlan, index: int, tokenizer: Tokenizer) -> PartView:
         for variant in segment.variants:
             number = known.setdefault((variant.text, networks), len(known))
             if number == len(texts):
-                chunks = read_chunks(variant.pieces, laid.dialect, tokenizer, Names({}, tokenizer))
-                views = tuple(_chunk(chunk, tokenizer) for chunk in chunks)
+                chunks = read_chunks(variant.pieces, laid.dialect, tokenizer, names)
+                views = tuple(_chunk(chunk, tokenizer, names) for chunk in chunks)
                 name = text_name(number)
                 texts.append(TextView(name=name, text=variant.text, chunks=views, networks=networks))
             active.append((number, variant.share))
@@ -126,11 +126,16 @@ def _part(laid: PromptPlan, index: int, tokenizer: Tokenizer) -> PartView:
     return PartView(text=part.text, weight=part.weight, texts=tuple(texts), calls=tuple(calls))
 
 
-def _chunk(chunk: Chunk, tokenizer: Tokenizer) -> ChunkView:
-    ids = zip(chunk.ids[1 : 1 + chunk.length], chunk.weights[1:], strict=False)
+def _chunk(chunk: Chunk, tokenizer: Tokenizer, names: Names) -> ChunkView:
+    end = 1 + chunk.length
+    places: dict[int, str] = {}
+    for position, name in chunk.embeddings:
+        first, last = max(position, 1), min(position + names.counts[name], end)
+        places.update(dict.fromkeys(range(first, last), f"<{name}>"))
+    keys = [(chunk.weights[i], places.get(i, "")) for i in range(1, end)]
     pieces = (
-        (tokenizer.decode(token for token, _ in run), weight)
-        for weight, run in groupby(ids, key=lambda pair: pair[1])
+        (name or tokenizer.decode(token for _, token in run), weight)
+        for (weight, name), run in groupby(zip(keys, chunk.ids[1:end], strict=True), key=lambda pair: pair[0])
     )
     return ChunkView(tokens=chunk.length, pieces=tuple(pieces))
 

@@ -1,0 +1,193 @@
+"""One generation under way: its passes, one after another, and what each of them leaves for the record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ...core.image.generation import Generation
+from ...core.image.masked_content import masked_latent
+from ...core.image.parts import Inpaint, Networks
+from ...core.profiles import Pass
+from ...core.run import Sampling
+from ...core.sampling import Noise
+from .canvas import Canvas, content_of
+from .codec import Floats, decode
+from .masking import Kept, MaskedDenoiser, finished, held_noise, is_hard, latent_mask
+from .refiner import RefinedDenoiser, plan_of, scores_of
+
+if TYPE_CHECKING:
+    from ...core.image.refiner_plan import RefinerPlan
+    from ...core.sampling.spec import PairDenoiser
+    from ..denoise import GuidedDenoiser
+    from ..pipeline import Pipeline, Watch
+    from ..texts import Texts
+
+OnStage = Callable[[str, Sequence[NDArray[np.uint8]]], None]
+"""Told of the pictures before and after each stage: "input", "first pass", "upscaled", "result" …"""
+
+
+@dataclass(kw_only=True, eq=False)
+class Drawing:
+    """The pictures of one complete ``record`` while they are being made.
+
+    ``pipeline``: of the pass that runs; ``decoder``: the one whose VAE reads the latents.
+    """
+
+    pipeline: Pipeline
+    record: Generation
+    batch: int = 1
+    watch: Watch | None = None
+    on_stage: OnStage | None = None
+    done: int = 0
+    networks: Networks = field(default_factory=Networks)
+    warnings: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Begin with the pipeline's own VAE."""
+        self.decoder = self.pipeline
+
+    def draw(self, kind: Pass, latent: Tensor | None = None, canvas: Canvas | None = None) -> Tensor:
+        """Return the latents (B, C, h, w) of a pass; ``latent`` and ``canvas``: what it begins with.
+
+        ``latent`` is clean, (B, C, h, w).  Raises ``BadValue`` for what cannot be run.
+        """
+        record = texts_of_pass(self.record, kind)
+        sampling = self.pipeline.sampling(record, kind=kind, batch=self.batch)
+        plan = plan_of(record, sampling)
+        refiner = self.pipeline.refiner(record) if plan else None
+        texts = self._read(self.pipeline, record, sampling)
+        shape = self.pipeline.latent_shape(record)
+        if latent is not None:
+            shape = (latent.shape[1], latent.shape[2], latent.shape[3])
+        first, noise = sampling.noise(shape)
+        first, kept = first.to(self.pipeline.model.device), None
+        if latent is not None and canvas is not None and canvas.mask is not None:
+            kept = self._kept(sampling, canvas.mask, latent, first)
+            latent = kept.latent
+        start = noisy_start(record, sampling, first, latent)
+        leg = _Leg(record=record, sampling=sampling, texts=texts, start=start, noise=noise, kept=kept)
+        with torch.inference_mode():
+            out = self._run(leg) if plan is None or refiner is None else self._refined(leg, plan, refiner)
+        self.done += max(len(sampling.sigmas) - 1, 0)
+        return out if kept is None else finished(out, kept, sampling)
+
+    def decoded(self, latents: Tensor) -> list[Floats]:
+        """Return the pictures (H, W, 3), float 0 … 1, of latents."""
+        return list(decode(self.decoder.model, latents))
+
+    def tell(self, stage: str, images: Sequence[NDArray[np.uint8]]) -> None:
+        """Tell who watches the stages."""
+        if self.on_stage:
+            self.on_stage(stage, images)
+
+    def _run(self, leg: _Leg) -> Tensor:
+        """Run the sampler with the model."""
+        base = self.pipeline.denoiser(leg.sampling, leg.texts, leg.start)
+        return self.pipeline.sample(leg.sampling, leg.masked(base), leg.start, leg.noise, watch=self._watch())
+
+    def _refined(self, leg: _Leg, plan: RefinerPlan, other: Pipeline) -> Tensor:
+        """Run the sampler with the model, and from where ``plan`` says with the ``other`` one."""
+        sampling, pipeline = leg.sampling, self.pipeline
+        base = pipeline.denoiser(sampling, leg.texts, leg.start)
+
+        def refiner() -> GuidedDenoiser:
+            read = self._read(other, leg.record, sampling)
+            return other.denoiser(sampling, read, leg.start, scores=scores_of(leg.record))
+
+        if sampling.host.by_web_ui:
+            self.decoder = other
+        if plan.step is None:
+            whole = leg.masked(RefinedDenoiser(base, refiner, plan))
+            return pipeline.sample(sampling, whole, leg.start, leg.noise, watch=self._watch())
+        before, after = plan.split(sampling.sigmas)
+        latent = pipeline.sample(
+            sampling, leg.masked(base), leg.start, leg.noise, sigmas=before, watch=self._watch()
+        )
+        if len(before) > 1 and sampling.sampler.timesteps and sampling.host.by_web_ui:
+            latent = latent * (1 + float(before[-1]) ** 2) ** 0.5
+        second = refiner()
+        second.calls = base.calls
+        watch = self._watch(len(before) - 1)
+        return other.sample(sampling, leg.masked(second), latent, leg.noise, sigmas=after, watch=watch)
+
+    def _read(self, pipeline: Pipeline, record: Generation, sampling: Sampling) -> Texts:
+        texts = pipeline.read(record, sampling)
+        used = pipeline.networks(texts)
+        self.networks = Networks(
+            loras=tuple(dict.fromkeys((*self.networks.loras, *used.loras))),
+            embeddings=tuple(dict.fromkeys((*self.networks.embeddings, *used.embeddings))),
+        )
+        self.warnings.extend(line for line in pipeline.warnings if line not in self.warnings)
+        return texts
+
+    def _watch(self, more: int = 0) -> Watch | None:
+        """Return who watches the steps, told of those of earlier passes too."""
+        watch, before = self.watch, self.done + more
+        if watch is None:
+            return None
+        told: Watch = watch
+        return lambda done, denoised: told(before + done, denoised)
+
+    def _kept(self, sampling: Sampling, painted: NDArray[np.uint8], latent: Tensor, first: Tensor) -> Kept:
+        """Return what a run over ``latent`` keeps; under the mask it begins with what the record says."""
+        own = self.record.inpaint or Inpaint()
+        size = (latent.shape[3], latent.shape[2])
+        by_web_ui = sampling.host.pasting != "none"
+        mask = latent_mask(painted, size, by_web_ui=by_web_ui, hard=is_hard(own)).to(latent.device)
+        return Kept(
+            latent=masked_latent(latent, mask, content_of(own), self._plain_noise(sampling, first)),
+            mask=mask,
+            noise=held_noise(self.record, sampling, first),
+            settings=own,
+        )
+
+    def _plain_noise(self, sampling: Sampling, first: Tensor) -> Tensor:
+        """Return the start noise that the web UIs paint with: without variation and seed resize."""
+        record = self.record
+        if not sampling.host.by_web_ui or (record.variation is None and record.seed_resize_from is None):
+            return first
+        plain = replace(record, variation=None, seed_resize_from=None)
+        shape = (first.shape[1], first.shape[2], first.shape[3])
+        return self.pipeline.sampling(plain, kind="image", batch=self.batch).noise(shape)[0].to(first)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Leg:
+    """What a pass is run with; ``start``: (B, C, h, w)."""
+
+    record: Generation
+    sampling: Sampling
+    texts: Texts
+    start: Tensor
+    noise: Noise
+    kept: Kept | None
+
+    def masked(self, inner: PairDenoiser) -> PairDenoiser:
+        """Return ``inner``, painting inside the mask alone where there is one."""
+        return inner if self.kept is None else MaskedDenoiser(inner, self.kept, self.sampling)
+
+
+def texts_of_pass(record: Generation, kind: Pass) -> Generation:
+    """Return ``record`` with the prompts of a pass."""
+    hires = record.hires
+    if kind != "hires" or hires is None:
+        return record
+    return replace(
+        record,
+        prompt=hires.prompt or record.prompt,
+        negative_prompt=hires.negative_prompt or record.negative_prompt,
+    )
+
+
+def noisy_start(record: Generation, sampling: Sampling, noise: Tensor, latent: Tensor | None) -> Tensor:
+    """Return the noisy latent (B, C, h, w) of a pass: with the noise multiplier, and the web UIs' extra noise."""
+    if sampling.kind == "image" and record.noise_multiplier is not None:
+        noise = noise * record.noise_multiplier
+    return sampling.start(noise, latent, record.extra_noise or 0.0)

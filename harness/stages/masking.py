@@ -1,0 +1,7 @@
+"""How a run keeps what lies outside the mask; the core's."""
+
+from __future__ import annotations
+
+from ...core.masked_run import Kept, MaskedDenoiser, finished, held_noise, is_hard, latent_mask
+
+__all__ = ["Kept", "MaskedDenoiser", "finished", "held_noise", "is_hard", "latent_mask"]
