@@ -34,7 +34,7 @@ PICTURE = ROOT / "demo.png"
 DEMO = ["generate", "a red circle left of a blue square", "--seed", "1", "--out", str(PICTURE)]
 RECORD = VENV / "concord.json"  # {"done": {stage: key}, "doing": the stage under way, or null}
 FOREIGN = {"PYTHONHOME", "PYTHONPATH", "PIP_USER", "PIP_TARGET", "PIP_PREFIX", "__PYVENV_LAUNCHER__"}
-WITHOUT_DEPENDENCIES = ["facenet-pytorch", "spandrel", "ultralytics"]  # they ask for torchvision
+WITHOUT_DEPENDENCIES = ["facenet-pytorch", "k-diffusion", "spandrel", "ultralytics"]  # they ask for torchvision
 OFFLINE = ("connection broken by", "Max retries exceeded", "Read timed out", "Connection aborted")
 DISK_FULL = ("No space left on device", "not enough space on the disk")
 
