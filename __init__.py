@@ -4,6 +4,9 @@ Nothing is imported here until a host asks: pytest imports this file too, from a
 identifier, and so does every process that wants only a part of the package.
 """
 
+WEB_DIRECTORY = "./comfy_nodes/web"
+"""Where ComfyUI finds what its page loads."""
+
 
 async def comfy_entrypoint() -> object:
     """Return the ``ComfyExtension`` that holds the nodes; ComfyUI calls this when it loads the folder."""

@@ -55,7 +55,7 @@ class TextReader:
         negative = self._plan(record.negative_prompt, sampling, is_negative=True)
         cond = self._encode(positive, record, sampling)
         calls = [positive.networks_at(call) for call in range(positive.calls)]
-        self.lay_on([tag for tags in calls for tag in tags if all(tag in others for others in calls)])
+        self.lay_on([tag for tag in calls[0] if all(tag in others for others in calls)])
         return Texts(positive, negative, cond, self._encode(negative, record, sampling))
 
     def lay_on(self, tags: Sequence[NetworkTag]) -> None:

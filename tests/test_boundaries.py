@@ -17,7 +17,16 @@ PEERS = {"torchsde"}
 """What the benchmarks compare with, where it is installed."""
 HOSTS = {
     "core": set[str](),
-    "comfy_nodes": {"comfy", "comfy_api", "comfy_extras", "folder_paths", "latent_preview", "nodes", "server"},
+    "comfy_nodes": {
+        "aiohttp",
+        "comfy",
+        "comfy_api",
+        "comfy_execution",
+        "folder_paths",
+        "latent_preview",
+        "nodes",
+        "server",
+    },
     "a1111_scripts": {"backend", "gradio", "modules", "modules_forge"},
     "harness": {"diffusers", "tqdm", "transformers", "yaml"},
 }

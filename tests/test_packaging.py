@@ -22,6 +22,7 @@ else:
 
 ROOT = Path(__file__).parents[1]
 PARTS = ("core", "comfy_nodes", "a1111_scripts", "harness")
+DATA = ("models", "example_workflows", "locales")
 FILES = ("__init__.py", "install.py", "setup.py", "pyproject.toml", "README.md", "LICENSE", "constraints.txt")
 AGPL = "0d96a4ff68ad6d4b6f1f30f713b18d5184912ba8dd389f86aa7710db079abcb0"  # sha256 of gnu.org's agpl-3.0.txt
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -39,7 +40,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder.mkdir()
     for name in FILES:
         shutil.copy(ROOT / name, folder)
-    for part in (*PARTS, "models", "scripts", "tests"):
+    for part in (*PARTS, *DATA, "scripts", "tests"):
         shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__", "golden"))
     return folder
 
@@ -123,6 +124,16 @@ def test_a_checkout_that_is_not_installed_knows_its_version(project: dict[str, A
     assert f'_CHECKOUT = "{project["project"]["version"]}"' in source
 
 
+def test_comfyuis_registry_is_told_what_it_shows(project: dict[str, Any]) -> None:
+    told = project["tool"]["comfy"]
+    assert told["PublisherId"]
+    assert told["DisplayName"] == "Concord"
+    assert told["requires-comfyui"] == ">=0.3.52"
+    assert told["Icon"].startswith("https://") or (ROOT / told["Icon"]).read_bytes().startswith(PNG)
+    assert "web" not in told, "the root module's WEB_DIRECTORY says it; twice is served twice"
+    assert "comfyui" not in project["project"]["name"].lower()
+
+
 def test_the_licence_is_the_whole_agpl() -> None:
     text = (ROOT / "LICENSE").read_bytes().replace(b"\r\n", b"\n")
     assert hashlib.sha256(text).hexdigest() == AGPL
@@ -134,7 +145,7 @@ def test_the_licence_is_the_whole_agpl() -> None:
 def test_the_wheel_holds_the_package_with_its_data_and_nothing_else(wheel: Path, checkout: Path) -> None:
     wanted = {"sd_concord/__init__.py"} | {
         f"sd_concord/{path.relative_to(checkout).as_posix()}"
-        for part in (*PARTS, "models")
+        for part in (*PARTS, *DATA)
         for path in (checkout / part).rglob("*")
         if path.is_file() and path.suffix != ".pyc"
     }
@@ -187,15 +198,15 @@ def test_pytest_runs_in_a_folder_of_any_name(checkout: Path) -> None:
 
 
 COMFYUI = """
-import abc, asyncio, importlib.util, inspect, os, sys, types
+import asyncio, importlib.util, inspect, os, pathlib, sys
 
-api = types.ModuleType("comfy_api.latest")
-class ComfyExtension(abc.ABC):
-    async def on_load(self): ...
-    @abc.abstractmethod
-    async def get_node_list(self): ...
-api.ComfyExtension = ComfyExtension
-sys.modules["comfy_api"], sys.modules["comfy_api.latest"] = types.ModuleType("comfy_api"), api
+sys.path.insert(0, sys.argv[2])
+from comfy_fake import modules_of
+
+host = modules_of(pathlib.Path(sys.argv[3]))
+sys.modules.update(host)
+del sys.path[0]
+ComfyExtension = host["comfy_api.latest"].ComfyExtension
 
 path = sys.argv[1]
 name = path.replace(".", "_x_")
@@ -217,7 +228,8 @@ print("loaded")
 
 
 def test_comfyui_loads_the_folder(checkout: Path, tmp_path: Path) -> None:
-    assert python("-c", COMFYUI, str(checkout), cwd=tmp_path) == "loaded\n"
+    support = str(ROOT / "tests" / "support")
+    assert python("-c", COMFYUI, str(checkout), support, str(tmp_path), cwd=tmp_path) == "loaded\n"
 
 
 A1111 = """

@@ -25,6 +25,7 @@ from .weights import BREAK, read_brackets
 Choose = Callable[[Group], int]
 MOST_TEXTS = 64
 MOST_TEXT = 200_000
+_LONGEST_LETTER = 16
 _FAR = 16  # how far on a letter is looked for that the tokenizer may have changed
 
 
@@ -192,27 +193,28 @@ class _Walk:
         if len(self.text) != len(text):  # a letter whose small form is two
             self.text = "".join(char.lower()[0] for char in text)
         self.at = 0
+        self._raw = b""
         self._table = token_bytes()
 
     def pass_chunk(self, chunk: Chunk, names: Names) -> None:
         """Go to the end of the last token of ``chunk``."""
         places = {position: name for position, name in chunk.embeddings if position > 0}
-        position, end, raw = 1, 1 + chunk.length, b""
+        position, end = 1, 1 + chunk.length
         while position < end:
             if (name := places.get(position)) is not None:
                 self._pass(name.lower())
                 position += max(names.counts[name], 1)
                 continue
             token = chunk.ids[position]
-            raw += self._table[token] if token < len(self._table) else b""
+            self._raw += self._table[token] if token < len(self._table) else b""
             position += 1
             try:
-                letters = raw.decode("utf-8")
-            except UnicodeDecodeError:
-                raw = b"" if len(raw) > 16 else raw
+                letters = self._raw.decode("utf-8")
+            except UnicodeDecodeError:  # the rest of the letter is in the next token, maybe of the next chunk
+                self._raw = b"" if len(self._raw) > _LONGEST_LETTER else self._raw
                 continue
             self._pass(letters.strip())
-            raw = b""
+            self._raw = b""
 
     def pass_break(self) -> None:
         """Go past the next BREAK."""

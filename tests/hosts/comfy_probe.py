@@ -241,7 +241,46 @@ class Modules(Probe):
         return {"ui": {"text": sorted(sys.modules)}}
 
 
+class Record(Probe):
+    """Show the infotext of a record, made by the pack that the record is of."""
+
+    @classmethod
+    def INPUT_TYPES(cls):  # noqa: N802
+        return {"required": {"record": ("CONCORD_RECORD",)}}
+
+    def run(self, record):
+        image = type(record).__module__.rpartition(".")[0]
+        return {"ui": {"text": [sys.modules[f"{image}.infotext"].format_infotext(record)]}}
+
+
+class Boxes:
+    """A detector that finds what it is told, for Concord's nodes."""
+
+    CATEGORY = "concord/test"
+    FUNCTION = "run"
+    RETURN_TYPES = ("CONCORD_DETECTOR",)
+
+    @classmethod
+    def INPUT_TYPES(cls):  # noqa: N802
+        return {"required": {"boxes": ("STRING", {})}}
+
+    def run(self, boxes):
+        [name] = (name for name in sys.modules if name.endswith("Concord.core.detailer.detections"))
+        kind = sys.modules[name].Detections
+
+        class Told:
+            name, labels = "told", ("thing",)
+
+            def __call__(self, image):
+                found = json.loads(boxes)
+                return kind.of(found, size=(image.shape[1], image.shape[0]), labels=["thing"] * len(found))
+
+        return (Told(),)
+
+
 NODE_CLASS_MAPPINGS = {
+    "ConcordProbeBoxes": Boxes,
+    "ConcordProbeRecord": Record,
     "ConcordProbeDemoLoader": DemoLoader,
     "ConcordProbeConditioning": SaveConditioning,
     "ConcordProbeDenoised": SaveDenoised,

@@ -17,16 +17,21 @@ def modules(comfy):
     return comfy.queue(graph).outputs[node.id]["text"]
 
 
-def test_it_is_loaded_without_error_in_under_a_second(comfy):
-    [(seconds, failed)] = re.findall(rf"([\d.]+) seconds( \(.*FAILED\))?: \S*{PACK}\s", comfy.log())
+def start_of_log(comfy):
+    """Return what was said before the server took its first graph."""
+    return comfy.log().partition("To see the GUI go to")[0]
+
+
+def test_it_is_loaded_without_error(comfy):
+    # how long it takes is measured in test_comfy_samplers, in time of the processor
+    [failed] = re.findall(rf"[\d.]+ seconds( \(.*FAILED\))?: \S*{PACK}\s", start_of_log(comfy))
     assert not failed
-    assert float(seconds) < 1
 
 
 def test_the_log_speaks_of_no_trouble_with_it(comfy):
     assert not [
         line
-        for line in comfy.log().splitlines()
+        for line in start_of_log(comfy).splitlines()
         if PACK in line and not re.match(r" *[\d.]+ seconds: ", line)
     ]
 

@@ -194,9 +194,8 @@ class ComfyHost:
         return self.log()[-4000:]
 
 
-@pytest.fixture(scope="session")
-def comfy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyHost]:
-    """A ComfyUI of the checkout that ``COMFYUI_DIR`` names, run by ``COMFYUI_PYTHON``, or skip."""
+def checkout_and_python() -> tuple[Path, str]:
+    """Return the checkout that ``COMFYUI_DIR`` names and the interpreter of ``COMFYUI_PYTHON``, or skip."""
     named = os.environ.get("COMFYUI_DIR")
     if not named:
         pytest.skip("COMFYUI_DIR is not set; point it at a checkout of ComfyUI")
@@ -206,6 +205,13 @@ def comfy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyHost]:
     python = os.environ.get("COMFYUI_PYTHON") or sys.executable
     if shutil.which(python) is None:
         pytest.skip(f"COMFYUI_PYTHON is {python}, which is no program; name ComfyUI's own interpreter")
+    return checkout, python
+
+
+@pytest.fixture(scope="session")
+def comfy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyHost]:
+    """A ComfyUI of the checkout that ``COMFYUI_DIR`` names, run by ``COMFYUI_PYTHON``, or skip."""
+    checkout, python = checkout_and_python()
     host = ComfyHost(checkout, python, tmp_path_factory.mktemp("comfyui"))
     yield host
     host.close()

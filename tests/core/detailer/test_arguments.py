@@ -167,7 +167,7 @@ def test_every_option_goes_through_infotext(data: st.DataObject, count: int) -> 
 
 def test_own_keys_are_ones_that_a1111_keeps() -> None:
     own = [key.label for key in UNIT if key.label.startswith("Concord detailer ")]
-    assert len(own) == 18
+    assert len(own) == 19
     assert all(label.replace(" ", "").isalnum() for label in own)
     text = format_infotext(
         Generation(detailer=(DetailerUnit(seed=1), DetailerUnit(seed=2), DetailerUnit(cycle=3)))
