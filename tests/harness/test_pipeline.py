@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from sd_concord.core.errors import BadType, BadValue
 from sd_concord.harness import Pipeline
 from sd_concord.harness.bench import denoise_loop
@@ -119,6 +119,22 @@ def test_a_lora_acts_by_its_weight_and_leaves_no_trace(tmp_path, pipeline):
     [ref] = changed.generation.networks.loras
     assert ref.name == "change"
     assert len(ref.hash) == 12
+
+
+def test_a_lora_is_laid_on_once_whatever_the_steps(tmp_path, pipeline):
+    """What the network has while it runs is its weights and 0.8 of the product of the file's two factors."""
+    _lora(tmp_path, pipeline, 1.0)
+    with_loras = Pipeline(pipeline.model, lora_folders=[tmp_path])
+    weight = with_loras.model.unet.get_parameter(
+        "down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_v.weight"
+    )
+    before, seen = weight.clone(), []
+    with_loras(f"{PROMPT}<lora:change:0.8>", steps=5, seed=1, watch=lambda _, x: seen.append(weight.clone()))
+    file = load_file(tmp_path / "change.safetensors")
+    up, down = (next(t for key, t in file.items() if f"lora_{name}" in key) for name in ("up", "down"))
+    assert len(seen) == 5
+    for one in seen:
+        torch.testing.assert_close(one, before + 0.8 * (up @ down).to(before.dtype))
 
 
 def test_a_missing_lora_is_said_and_the_picture_made(pipeline):
