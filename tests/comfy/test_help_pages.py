@@ -40,9 +40,7 @@ def test_every_input_has_a_row(schemas: dict[str, Any]) -> None:
 
 def test_the_tables_are_those_of_the_schemas(schemas: dict[str, Any]) -> None:
     stale = [
-        name
-        for name, one in schemas.items()
-        if not kept(FOLDER / f"{name}.md", with_tables(page(name), one))
+        name for name, one in schemas.items() if not kept(FOLDER / f"{name}.md", with_tables(page(name), one))
     ]
     assert not stale, f"the tables of {stale} are not the schemas'; run this test with CONCORD_WRITE=1"
 
@@ -60,7 +58,9 @@ def test_a_page_has_a_title_words_and_an_example(name: str, schemas: dict[str, A
 @pytest.mark.parametrize("name", PAGES)
 def test_what_a_page_refers_to_is_there(name: str) -> None:
     text = page(name)
-    assert all((FOLDER / path).is_file() for path in re.findall(r"!\[[^]]+\]\(([^)]+)\)", text))
+    pictures = re.findall(r"!\[[^]]+\]\(([^)]+)\)", text)
+    assert pictures
+    assert all((FOLDER / path).is_file() for path in pictures)
     assert set(re.findall(r"\*(\d-[\w-]+)\*", text)) <= set(EXAMPLES)
 
 

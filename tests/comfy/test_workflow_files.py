@@ -94,7 +94,8 @@ def test_no_two_nodes_lie_on_each_other(name: str) -> None:
     for i, one in enumerate(nodes):
         for other in nodes[:i]:
             apart = [
-                one["pos"][k] + one["size"][k] <= other["pos"][k] or other["pos"][k] + other["size"][k] <= one["pos"][k]
+                one["pos"][k] + one["size"][k] <= other["pos"][k]
+                or other["pos"][k] + other["size"][k] <= one["pos"][k]
                 for k in (0, 1)
             ]
             assert any(apart), (one["type"], other["type"])

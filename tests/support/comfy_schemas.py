@@ -69,7 +69,9 @@ def _english(schema: Any) -> dict[str, Any]:
 def tables(schema: Any) -> str:
     """Return the part of a help page that says what goes in and what comes out."""
     lines = ["## Inputs", "", "| input | type | default | what it is |", "|---|---|---|---|"]
-    lines += [f"| `{one.id}` | {_type(one)} | {_default(one)} | {_cell(_tip(one))} |" for one in schema.inputs]
+    lines += [
+        f"| `{one.id}` | {_type(one)} | {_default(one)} | {_cell(_tip(one))} |" for one in schema.inputs
+    ]
     lines += ["", "## Outputs", "", "| output | type | what it is |", "|---|---|---|"]
     lines += [f"| {label(one) or one.kind} | {one.kind} | {_cell(_tip(one))} |" for one in schema.outputs]
     return "\n".join([*lines, ""])
