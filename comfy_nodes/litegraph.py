@@ -149,7 +149,8 @@ def _values(node: Node, declared: Described) -> Iterator[Any]:
         default = options.get(
             "default", choices[0] if choices else {"STRING": "", "BOOLEAN": False}.get(kind, 0)
         )
-        yield node.inputs.get(name, default)
+        value = node.inputs.get(name, default)
+        yield default if isinstance(value, Wire) else value
         if kind == "INT" and (options.get("control_after_generate") or name in SEEDS):
             yield "fixed"
 
@@ -162,5 +163,5 @@ def _unknown(node: Node, declared: Described) -> Iterator[str]:
     """Yield a sentence on each value that a dropdown does not have."""
     for name, (kind, options) in _widgets(declared):
         choices, value = _choices(kind, options), node.inputs.get(name)
-        if value is not None and choices and value not in choices:
+        if value is not None and not isinstance(value, Wire) and choices and value not in choices:
             yield f"There is no {value!r} here: choose another {name} in {node.kind}."

@@ -213,7 +213,7 @@ class _Sampler:
     def stage(self, upscales: tuple[Upscale, ...], from_picture: bool) -> Stage:
         """Return the pass."""
         guider = self._part("guider") or self.node
-        schedule = self._part("sigmas", told=False) or self.node
+        schedule = self._schedule()
         choice = self._part("sampler", told=False) or self.node
         noise = self._part("noise", told=False) or self.node
         positive = self._prompt(guider, *_POSITIVE)
@@ -248,6 +248,14 @@ class _Sampler:
         if told and link.node.kind in ("CFGGuider", "BasicGuider"):
             self.reading.read.add(link.node.id)
         return link.node
+
+    def _schedule(self) -> Node:
+        """Return the node that lays the sigmas out, below those that change them; the sampler itself for KSampler."""
+        node, seen = self._part("sigmas", told=False) or self.node, {self.node.id}
+        while node.id not in seen and (link := self.graph.link(node, "sigmas")):
+            seen.add(node.id)
+            node = link.node
+        return node
 
     def _told(self, node: Node, name: str) -> str | None:
         text = self.graph.text(node, name) or None

@@ -331,7 +331,7 @@ def written(made: Made, classes: Mapping[str, Any]) -> str:
     workflow["nodes"].append(_note(len(nodes) + 1, note, nodes))
     workflow["last_node_id"] += 1
     # the widget that a wire comes into holds nothing of its own
-    return json.dumps(workflow, indent=1, ensure_ascii=False, default=lambda wire: "") + "\n"
+    return json.dumps(workflow, indent=1, ensure_ascii=False) + "\n"
 
 
 def _note(number: int, text: str, nodes: Sequence[Node]) -> dict[str, Any]:

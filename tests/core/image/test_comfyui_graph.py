@@ -178,6 +178,19 @@ def test_custom_samplers_are_read() -> None:
     assert (record.sampler, record.scheduler, record.steps, record.prompt) == ("euler", "beta", 8, "a fox")
 
 
+def test_a_schedule_is_found_below_what_changes_its_sigmas() -> None:
+    changed = graph(
+        ks=node("SamplerCustom", model=["ckpt", 0], positive=["pos", 0], negative=["neg", 0], cfg=3.5, noise_seed=9,
+                sampler=["s", 0], sigmas=["m", 0], latent_image=["empty", 0]),
+        s=node("KSamplerSelect", sampler_name="euler"),
+        m=node("ConcordSigmaMultiply", sigmas=["b", 0], factor=0.98),
+        b=node("BasicScheduler", model=["ckpt", 0], scheduler="beta", steps=8, denoise=1.0),
+    )  # fmt: skip
+    reading = read_comfyui_graph(changed)
+    assert (reading.generation.scheduler, reading.generation.steps) == ("beta", 8)
+    assert any("ConcordSigmaMultiply" in name for name in reading.left_out)
+
+
 def test_what_is_left_out_is_named() -> None:
     changed = graph(
         apply=node("ControlNetApplyAdvanced", positive=["pos", 0], negative=["neg", 0], control_net=["cn", 0],
