@@ -28,7 +28,7 @@ from .denoise import SCORES, GuidedDenoiser
 from .models import Model, load_model
 from .stages.canvas import ONLY_MASKED, check_mask, check_picture
 from .stages.codec import decode, levels
-from .stages.detailing import detailed, detectors_of
+from .stages.detailing import BATCH, detailed, detectors_of
 from .stages.drawing import Drawing, OnStage
 from .stages.picture import complete_hires, complete_image, draw_image, draw_text, run_size
 from .stages.refiner import SWITCH_AT
@@ -77,13 +77,15 @@ class Pipeline:
     ) -> None:
         """Take a loaded model, and folders in which other files are looked up by the names that records use.
 
-        ``second`` holds the models of hires passes and refiners.
+        ``second`` holds the models of hires passes and refiners; ``detailer_batch`` is how many crops of a
+        detailer unit go through the model together.
         """
         self._reader = TextReader(model, lora_folders, embedding_folders)
         self.model = self._reader.model
         self.warnings: list[str] = []
         self._upscaler_folders = tuple(upscaler_folders)
         self.detector_folders = tuple(detector_folders)
+        self.detailer_batch = BATCH
 
         def load(path: Path) -> Pipeline:
             return Pipeline.load(
@@ -178,7 +180,7 @@ class Pipeline:
         Adds to ``warnings``; raises ``BadValue`` or ``BadFile`` for units that cannot be run.
         """
         before = self.warnings
-        done = detailed(self, picture.image, picture.generation, on_stage=on_stage)
+        done = detailed(self, picture.image, picture.generation, batch=self.detailer_batch, on_stage=on_stage)
         self.warnings = [*before, *(line for line in done.warnings if line not in before)]
         return Picture(done.image, done.generation)
 

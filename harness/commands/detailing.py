@@ -12,6 +12,7 @@ from ...core.detailer.detector import NAMES
 from ...core.errors import BadValue, unknown
 from ...core.image import DetailerUnit, Generation
 from ...core.image.keys import UNIT
+from ..stages.detailing import BATCH
 
 SHORT = {
     "denoise": "denoising_strength",
@@ -66,6 +67,13 @@ def add_detailer_settings(parser: argparse.ArgumentParser) -> None:
         help=f"an option of the --detailer before it: {', '.join(SHORT)}, or any of {', '.join(_RULES)}",
     )
     add(
+        "--detailer-batch",
+        type=int,
+        default=BATCH,
+        metavar="N",
+        help=f"crops that go through the model together; 1 draws one after the other; default: {BATCH}",
+    )
+    add(
         "--detector-dir",
         type=Path,
         action="append",
@@ -77,6 +85,8 @@ def add_detailer_settings(parser: argparse.ArgumentParser) -> None:
 
 def with_detailer(record: Generation, args: argparse.Namespace) -> Generation:
     """Return ``record`` with the units that the options ask for; raises ``BadValue`` for what cannot be."""
+    if args.detailer_batch < 1:
+        raise BadValue(f"--detailer-batch is {args.detailer_batch}; pass 1 or more")
     if not args.detailer:
         return record
     return replace(record, detailer=tuple(unit_of(model, given) for model, given in args.detailer))

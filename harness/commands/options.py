@@ -55,7 +55,7 @@ def load_pipeline(args: argparse.Namespace) -> Pipeline:
         for folder in getattr(args, option, ()):
             if not folder.is_dir():
                 raise BadFile(f"--{option.replace('_', '-')} {folder} is not a folder; check the path")
-    return Pipeline.load(
+    pipeline = Pipeline.load(
         args.model,
         lora_folders=args.lora_dir,
         embedding_folders=args.embedding_dir,
@@ -68,3 +68,5 @@ def load_pipeline(args: argparse.Namespace) -> Pipeline:
         prediction=args.prediction,
         ztsnr=args.ztsnr,
     )
+    pipeline.detailer_batch = getattr(args, "detailer_batch", pipeline.detailer_batch)
+    return pipeline

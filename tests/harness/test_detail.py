@@ -173,6 +173,24 @@ def test_the_command_reads_the_picture_and_keeps_it(tmp_path, capsys, finds):
     assert not np.array_equal(np.asarray(Image.open(steps / names[1])), noise_picture())
 
 
+def test_crops_are_drawn_one_after_the_other_on_demand(tmp_path, monkeypatch, finds):
+    finds((10, 10, 40, 40), (80, 70, 110, 110))
+    path, batches = tmp_path / "face.png", []
+    save_image(path, noise_picture(), Generation(prompt="a face", seed=3, steps=2, cfg=4.0))
+    draw_crops = detailing.crops.inpaint_crops
+    monkeypatch.setattr(
+        detailing.crops,
+        "inpaint_crops",
+        lambda pipeline, parts, *rest, **more: (
+            batches.append(len(parts)) or draw_crops(pipeline, parts, *rest, **more)
+        ),
+    )
+    options = ["--detailer-set", "padding=6", "--out", str(tmp_path / "out.png")]
+    for count in ("1", "8"):
+        assert cli.main(["detail", str(path), "--detailer", "face", *options, "--detailer-batch", count]) == 0
+    assert batches == [1, 1, 2]
+
+
 def test_the_picture_that_is_read_is_not_written_over(tmp_path, capsys):
     path = tmp_path / "face.png"
     save_image(path, noise_picture(), Generation(prompt="p"))
@@ -187,6 +205,7 @@ def test_the_picture_that_is_read_is_not_written_over(tmp_path, capsys):
         (["--detailer", "face", "--detailer-set", "denoise"], 1, "write NAME=VALUE"),
         (["--detailer", "face", "--detailer-set", "denoise=2"], 1, "denoising_strength is '2'; pass"),
         (["--detailer", "face", "--detailer-set", "paddng=2"], 1, "padding"),
+        (["--detailer", "face", "--detailer-batch", "0"], 1, "--detailer-batch is 0; pass 1 or more"),
         (["--detailer", "face", "--detector-dir", "/nowhere"], 1, "--detector-dir /nowhere is not a folder"),
     ],
 )
