@@ -105,22 +105,34 @@ def weight(paint: Paint, count: int) -> Part:
 
 
 def negative(paint: Paint, count: int) -> Part:
-    """Count how often a colour shows when nothing, and when the negative prompt, speaks of it."""
+    """Count how often what the prompt asks for, or leaves open, shows without and with it as a negative prompt."""
     rows: list[tuple[str, ...]] = []
     pictures: list[tuple[str, Picture]] = []
-    for prompt in ("a circle", "a circle and a square"):
-        free = paint(prompt, count=2 * count)
-        for colour in ("red", "yellow", "blue", "white"):
-            kept = paint(prompt, colour, count=2 * count)
-            shows = [
-                sum(any(f.colour == colour for f in recognise(one)) for one in ones) for ones in (free, kept)
-            ]
-            rows.append((prompt, colour, *_share(shows[0], 2 * count), *_share(shows[1], 2 * count)))
-            pictures.append((f"not {colour}", kept[0]))
-        pictures.append((prompt, free[0]))
-    words = "How often a thing of the colour is there without a negative prompt, and with the colour as one."
-    head = ("prompt", "colour", "without", "95 %", "with", "95 %")
+    for prompt, unwanted, shows in (
+        *(
+            (f"a {colour} circle", colour, _has_thing(colour))
+            for colour in ("red", "yellow", "blue", "green")
+        ),
+        *(
+            ("a red circle", f"{colour} background", _has_ground(colour))
+            for colour in ("white", "gray", "teal")
+        ),
+    ):
+        free, kept = paint(prompt, count=count), paint(prompt, unwanted, count=count)
+        both = [sum(map(shows, ones)) for ones in (free, kept)]
+        rows.append((prompt, unwanted, *_share(both[0], count), *_share(both[1], count)))
+        pictures.append((f"not {unwanted}", kept[0]))
+    words = "How often it is there without a negative prompt, and with it as one; the positive prompt asks for it, or leaves it open."  # noqa: E501
+    head = ("prompt", "negative", "without", "95 %", "with", "95 %")
     return Part("Negative prompt", words, head, tuple(rows), tuple(pictures))
+
+
+def _has_thing(colour: str) -> Callable[[Picture], bool]:
+    return lambda picture: any(found.colour == colour for found in recognise(picture))
+
+
+def _has_ground(colour: str) -> Callable[[Picture], bool]:
+    return lambda picture: colour_share(picture, colour) > 0.5
 
 
 def breaks(paint: Paint, count: int) -> Part:

@@ -55,12 +55,16 @@ def test_weight_is_an_area_and_its_change():
 
 def test_suppression_is_counted():
     def paint(prompt, negative="", *, count, seed=0):
-        return [show(thing("circle", "green" if negative == "red" else "red"))] * count
+        colour = prompt.split()[1]
+        return [show(thing("circle", "purple" if negative == colour else colour))] * count
 
-    red, yellow, *_ = part = negative(paint, 2).rows
-    assert (red[2], red[4]) == ("1.00", "0.00")
-    assert (yellow[2], yellow[4]) == ("0.00", "0.00")
-    assert len(part) == 8
+    rows = negative(paint, 2).rows
+    assert [(row[2], row[4]) for row in rows[:4]] == [("1.00", "0.00")] * 4
+    assert [(row[1], row[2]) for row in rows[4:]] == [
+        ("white background", "0.00"),
+        ("gray background", "1.00"),
+        ("teal background", "0.00"),
+    ]
 
 
 def test_break_is_compared_in_pairs_and_shown(tmp_path):
