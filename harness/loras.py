@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import ConcordError
+from ..core.errors import BadValue, ConcordError
 from ..core.image.model_ref import ModelRef
 from ..core.networks import Matched, Part, Use, load_network, match, parameter_shapes
-from ..core.prompt.networks import NetworkTag
+from ..core.prompt.networks import NetworkTag, strengths_of
 from .models import Model
 
 log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ class LoraShelf:
             if name not in self._known:
                 self._known[name] = self._load(name)
             lora = self._known[name]
-            strengths = self._strengths(tag, name)
+            strengths = self._strengths(tag)
             if lora is not None and strengths is not None:
                 te, unet = (strength * tag.share for strength in strengths)
                 found.append(Use(network=lora.matched, te=te, unet=unet))
@@ -104,15 +104,13 @@ class LoraShelf:
                     return path
         return None
 
-    def _strengths(self, tag: NetworkTag, name: str) -> tuple[float, float] | None:
-        """Return (text encoder, UNet) of ``<lora:name:te:unet>`` with ``te=`` and ``unet=``, as A1111 reads them."""
+    def _strengths(self, tag: NetworkTag) -> tuple[float, float] | None:
+        """Return the strengths (text encoder, UNet) of ``tag``; None, with a warning, where they are no numbers."""
         try:
-            te = float(tag.named.get("te", tag.positional[1] if len(tag.positional) > 1 else 1.0))
-            unet = float(tag.named.get("unet", tag.positional[2] if len(tag.positional) > 2 else te))
-        except ValueError:
-            self._warn(f"LoRA {name!r}: a weight is not a number in {tag.positional[1:]}; left out")
+            return strengths_of(tag)
+        except BadValue as error:
+            self._warn(f"{error}; it is left out")
             return None
-        return te, unet
 
     def _warn(self, line: str) -> None:
         if line not in self.warnings:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ...core.errors import BadValue
 from ..pipeline import DEMO, Pipeline
 from ..train.study import markdown, sheet, study
 
@@ -31,6 +32,8 @@ def run(args: argparse.Namespace) -> int:
     """Draw, count, and print the tables as Markdown."""
     from tqdm import tqdm
 
+    if args.count < 2:
+        raise BadValue(f"--count is {args.count}; pass 2 or more pictures a point")
     pipeline = Pipeline.load(args.model)
     settings = {key: getattr(args, key) for key in ("steps", "cfg", "sampler", "scheduler")}
     bar = tqdm(unit="picture", file=sys.stderr)

@@ -60,16 +60,16 @@ def _options(defaults: Any, given: list[str]) -> Any:
         if not hasattr(defaults, name) or not value:
             known = ", ".join(field.name for field in dataclasses.fields(defaults))
             raise BadValue(f"--set {text!r} is no option of this stage; write NAME=VALUE, names are: {known}")
-        values[name] = _read_as(type(getattr(defaults, name)), value)
+        values[name] = _read_as(name, type(getattr(defaults, name)), value)
     return dataclasses.replace(defaults, **values)
 
 
-def _read_as(kind: type, text: str) -> Any:
-    if kind is not bool:
-        return kind(text)
-    if text.lower() not in ("true", "false"):
-        raise BadValue(f"--set: got {text!r}; write true or false")
-    return text.lower() == "true"
+def _read_as(name: str, kind: type, text: str) -> Any:
+    wants = {bool: "true or false", int: "a whole number", float: "a number"}.get(kind, "text")
+    try:
+        return {"true": True, "false": False}[text.lower()] if kind is bool else kind(text)
+    except (KeyError, ValueError):
+        raise BadValue(f"--set {name} is {text!r}; pass {wants}") from None
 
 
 def _checkpoint(folder: Path, name: str) -> dict[str, Any]:

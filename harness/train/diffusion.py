@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from ...core.errors import BadFile, unknown
 from ...core.prompt import chunk_tokens, clip_tokenizer
 from .captions import caption
 from .latents import Examples
@@ -25,6 +26,8 @@ from .networks import SCHEDULER, make_text_encoder, make_unet
 from .parallel import average_gradients, rank
 from .run import Run, learning_rate
 from .vocabulary import known_tokens, row_of
+
+PREDICTIONS = ("epsilon", "v_prediction")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +49,12 @@ class DiffusionTraining:
     prediction: str = "epsilon"
     zero_snr: bool = False
     start: str = ""
+
+    def __post_init__(self) -> None:
+        """Check the prediction; raises ``BadValue``."""
+        if self.prediction not in PREDICTIONS:
+            raise unknown("prediction", self.prediction, PREDICTIONS)
+
     device: str = "cpu"
     seed: int = 0
 
@@ -62,7 +71,11 @@ class Networks(nn.Module):
         self.text = make_text_encoder(len(tokens) + 1, *rows)
 
     def load_folder(self, folder: Path) -> None:
-        """Take the weights of an exported model with the same tokens."""
+        """Take the weights of an exported model with the same tokens; raises ``BadFile`` where there is none."""
+        if not (folder / "model_index.json").is_file():
+            raise BadFile(
+                f"there is no model in {folder}; name the folder that `sd-concord train export` wrote"
+            )
         text = load_file(folder / "text_encoder" / "model.safetensors")
         text.pop("token_rows", None)
         names = set(self.text.state_dict())

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...core.errors import BadFile
 from .draw import draw
 from .scenes import EASY_SHAPES, Scene, random_scene
 
@@ -73,8 +74,12 @@ class Examples:
 
     @classmethod
     def load(cls, folder: Path) -> Examples:
-        """Read all shards that are there."""
+        """Read all shards that are there; raises ``BadFile`` where there is none."""
         paths = sorted(folder.glob("latents-*.pt"), key=lambda path: int(path.stem.split("-")[1]))
+        if not paths:
+            raise BadFile(
+                f"there are no latents in {folder}; make them with `sd-concord train latents` first"
+            )
         latents: list[Tensor] = []
         scenes: list[Scene] = []
         for path in paths:

@@ -92,3 +92,8 @@ def test_the_command_writes_tables_and_a_picture(tmp_path, capsys, monkeypatch):
 
 def test_all_colours_of_the_study_are_known():
     assert {"red", "yellow", "blue", "white"} <= COLOURS.keys()
+
+
+def test_too_few_pictures_are_refused(capsys):
+    assert cli.main(["demo-study", "--count", "1"]) == 1
+    assert "--count is 1; pass 2 or more" in capsys.readouterr().err

@@ -137,6 +137,14 @@ def test_a_lora_is_laid_on_once_whatever_the_steps(tmp_path, pipeline):
         torch.testing.assert_close(one, before + 0.8 * (up @ down).to(before.dtype))
 
 
+def test_a_weight_that_is_no_number_is_said_and_the_picture_made(tmp_path, pipeline):
+    _lora(tmp_path, pipeline, 1.0)
+    with_loras = Pipeline(pipeline.model, lora_folders=[tmp_path])
+    picture = with_loras(f"{PROMPT}<lora:change:much>", steps=1, seed=1)[0]
+    assert "a weight is no number in ['much']" in with_loras.warnings[0]
+    assert np.array_equal(picture.image, with_loras(PROMPT, steps=1, seed=1)[0].image)
+
+
 def test_a_missing_lora_is_said_and_the_picture_made(pipeline):
     picture = pipeline(f"{PROMPT}<lora:nowhere:1>", steps=2, seed=1)[0]
     assert picture.image.shape == (128, 128, 3)

@@ -258,6 +258,17 @@ def test_a_sibling_with_v_prediction_is_made_from_the_embedded_model(tmp_path, c
     assert picture.image.std() > 0
 
 
-def test_a_switch_is_true_or_false(tmp_path, capsys):
-    assert cli.main(["train", "unet", "--folder", str(tmp_path), "--set", "zero_snr=2"]) == 1
-    assert "write true or false" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("zero_snr=2", "--set zero_snr is '2'; pass true or false"),
+        ("steps=abc", "--set steps is 'abc'; pass a whole number"),
+        ("prediction=v", "unknown prediction 'v'"),
+        ("start=/nowhere", "there is no model in /nowhere"),
+        ("steps=1", "there are no latents in"),
+    ],
+)
+def test_training_that_cannot_be_is_refused_in_a_line(tmp_path, capsys, text, words):
+    assert cli.main(["train", "unet", "--folder", str(tmp_path), "--set", text]) == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert words in line
