@@ -1,7 +1,7 @@
 """Train the UNet and the text encoder together on latents and freshly worded captions.
 
 Loss: mean square error of the noise, weighted by ``min(snr, 5) / snr`` (Hang et al. 2023, arXiv:2303.09556)
-and by ``clip(1 / alpha_bar, 1, 40)``, since the plain loss hardly sees the high noise where layout is decided.
+and by ``clip(1 / alpha_bar, 1, clip)``, since the plain loss hardly sees the high noise where layout is decided.
 With v-prediction (Salimans & Ho 2022, arXiv:2202.00512) the error of ``v``, weighted by ``min(1, 6 / (snr + 1))``.
 """
 
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ...core.errors import BadFile, unknown
 from ...core.prompt import chunk_tokens, clip_tokenizer
-from .captions import caption
+from .captions import Wording, caption
 from .latents import Examples
 from .muon import Muon, split_parameters
 from .networks import SCHEDULER, make_text_encoder, make_unet
@@ -34,9 +34,12 @@ PREDICTIONS = ("epsilon", "v_prediction")
 class DiffusionTraining:
     """How the UNet and text encoder are trained.
 
-    ``easy``: share of the steps on easy scenes, at the beginning.  ``start``: a model's folder to begin from,
-    ``""`` for new networks.  ``prediction``: "epsilon" or "v_prediction"; ``zero_snr``: rescale the noise schedule
-    to zero terminal SNR (Lin et al. 2023, arXiv:2305.08891, algorithm 1).
+    ``easy``: share of the steps on easy scenes, at the beginning.  ``high_noise``: share of the timesteps that are
+    drawn from ``high_from`` up; ``clip``: the most that an error weighs there.  ``pairs``: share of the scenes that
+    have two things.  ``position``, ``breaks``: chances of place words and of BREAK in a caption.
+    ``start``: a model's folder to begin from, ``""`` for new networks.
+    ``prediction``: "epsilon" or "v_prediction"; ``zero_snr``: rescale the noise schedule to zero terminal SNR
+    (Lin et al. 2023, arXiv:2305.08891, algorithm 1).
     """
 
     steps: int = 20_000
@@ -45,6 +48,11 @@ class DiffusionTraining:
     empty: float = 0.1
     easy: float = 0.1
     high_noise: float = 0.6
+    high_from: int = 400
+    clip: float = 40.0
+    pairs: float = 0.0
+    position: float = 0.85
+    breaks: float = 0.2
     ema: float = 0.999
     prediction: str = "epsilon"
     zero_snr: bool = False
@@ -109,19 +117,21 @@ def alphas_cumprod(zero_snr: bool = False) -> Tensor:
     return alpha_bar.float()
 
 
-def sample_timesteps(count: int, high_noise: float, generator: torch.Generator) -> Tensor:
-    """Return ``count`` timesteps: uniform over 1000, but a share of ``high_noise`` uniform over the upper 600."""
+def sample_timesteps(
+    count: int, high_noise: float, generator: torch.Generator, high_from: int = 400
+) -> Tensor:
+    """Return ``count`` timesteps: uniform over 1000, but a share of ``high_noise`` uniform from ``high_from`` up."""
     uniform = torch.rand(count, generator=generator)
     high = torch.rand(count, generator=generator) < high_noise
-    return torch.where(high, 400 + 600 * uniform, 1000 * uniform).long()
+    return torch.where(high, high_from + (1000 - high_from) * uniform, 1000 * uniform).long()
 
 
-def loss_weight(alpha_bar: Tensor, prediction: str = "epsilon") -> Tensor:
+def loss_weight(alpha_bar: Tensor, prediction: str = "epsilon", clip: float = 40.0) -> Tensor:
     """Return the weight of the error at each ``alpha_bar``; see the module's docstring."""
     snr = alpha_bar / (1 - alpha_bar)
     if prediction == "v_prediction":
         return (6 / (snr + 1)).clamp(max=1)
-    return (snr.clamp(max=5) / snr) * (1 / alpha_bar).clamp(1, 40)
+    return (snr.clamp(max=5) / snr) * (1 / alpha_bar).clamp(1, clip)
 
 
 def token_chunks(text: str, rows: Tensor) -> Tensor:
@@ -152,16 +162,19 @@ def train_diffusion(folder: Path, options: DiffusionTraining) -> Networks:
         rng = random.Random(f"{options.seed}/{rank()}/{step}")
         generator = torch.Generator().manual_seed(rng.getrandbits(60))
         easy = step < options.easy * options.steps
-        picks = rng.choices(examples.easy if easy else range(len(examples.scenes)), k=options.batch)
+        pool = examples.easy if easy else range(len(examples.scenes))
+        picks = [
+            rng.choice(examples.pairs if rng.random() < options.pairs else pool) for _ in range(options.batch)
+        ]
         chunks = [_chunks(examples, i, rng, options, rows) for i in picks]
         clean = examples.latents[picks].to(device, torch.float32)
-        timesteps = sample_timesteps(options.batch, options.high_noise, generator)
+        timesteps = sample_timesteps(options.batch, options.high_noise, generator, options.high_from)
         noise = torch.randn(clean.shape, generator=generator).to(device)
         at = alpha_bar[timesteps].to(device).view(-1, 1, 1, 1)
         out = networks(at.sqrt() * clean + (1 - at).sqrt() * noise, timesteps.to(device), chunks)
         target = noise if options.prediction == "epsilon" else at.sqrt() * noise - (1 - at).sqrt() * clean
         errors = (out - target).square().mean(dim=(1, 2, 3))
-        loss = (loss_weight(at.flatten(), options.prediction) * errors).mean()
+        loss = (loss_weight(at.flatten(), options.prediction, options.clip) * errors).mean()
         _update(networks, average, optimiser, loss, step, options)
         low = timesteps < 500
         errors = errors.detach().cpu()
@@ -172,7 +185,8 @@ def train_diffusion(folder: Path, options: DiffusionTraining) -> Networks:
 def _chunks(
     examples: Examples, i: int, rng: random.Random, options: DiffusionTraining, rows: Tensor
 ) -> Tensor:
-    text = "" if rng.random() < options.empty else caption(examples.scenes[i], rng)
+    wording = Wording(position=options.position, breaks=options.breaks)
+    text = "" if rng.random() < options.empty else caption(examples.scenes[i], rng, wording)
     return token_chunks(text, rows)
 
 

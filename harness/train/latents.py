@@ -66,11 +66,15 @@ def settle_scale(vae: Any, scale: float, wanted: float = 0.18215) -> None:
 
 @dataclass(frozen=True)
 class Examples:
-    """Latents float16 (n, 4, 16, 16) of unit variance and their scenes; ``easy`` rows are for the first lessons."""
+    """Latents float16 (n, 4, 16, 16) of unit variance and their scenes.
+
+    ``easy`` rows are for the first lessons; ``pairs`` show two things.
+    """
 
     latents: Tensor
     scenes: list[Scene]
     easy: list[int]
+    pairs: list[int]
 
     @classmethod
     def load(cls, folder: Path) -> Examples:
@@ -89,7 +93,8 @@ class Examples:
         joined = torch.cat(latents).float()
         joined = (joined * latent_scale(joined[:SHARD])).half()
         easy = [i for i, scene in enumerate(scenes) if _is_easy(scene)]
-        return cls(joined, scenes, easy)
+        pairs = [i for i, scene in enumerate(scenes) if len(scene.items) == 2]
+        return cls(joined, scenes, easy, pairs)
 
 
 def _is_easy(scene: Scene) -> bool:
