@@ -6,8 +6,9 @@
   python install.py test [options] [options of pytest]
       the same environment and the packages for testing; run the tests
   python install.py
-      as A1111 and ComfyUI-Manager run it, with their Python: add what is missing
-      of requirements.txt and change nothing else, torch least of all
+      as A1111, Forge, reForge and ComfyUI-Manager run it, with their Python: add
+      what is missing of requirements.txt and change nothing else, torch least of
+      all; without a network, say what is lost and let the host start
 
 What is installed already is left alone, and an installation that was cut short
 begins anew.  Only the standard library is used.
@@ -34,8 +35,15 @@ PICTURE = ROOT / "demo.png"
 DEMO = ["generate", "a red circle left of a blue square", "--seed", "1", "--out", str(PICTURE)]
 RECORD = VENV / "concord.json"  # {"done": {stage: key}, "doing": the stage under way, or null}
 FOREIGN = {"PYTHONHOME", "PYTHONPATH", "PIP_USER", "PIP_TARGET", "PIP_PREFIX", "__PYVENV_LAUNCHER__"}
-WITHOUT_DEPENDENCIES = ["facenet-pytorch", "k-diffusion", "spandrel", "ultralytics"]  # they ask for torchvision
+WITHOUT_DEPENDENCIES = [
+    "facenet-pytorch",
+    "k-diffusion",
+    "spandrel",
+    "ultralytics",
+]  # they ask for torchvision
 OFFLINE = ("connection broken by", "Max retries exceeded", "Read timed out", "Connection aborted")
+PIP = ("-m", "pip", "--disable-pip-version-check", "--no-input", "install")
+BRIEFLY = ("--quiet", "--retries", "1", "--timeout", "10", "--prefer-binary")  # a host waits for it to start
 DISK_FULL = ("No space left on device", "not enough space on the disk")
 
 
@@ -168,7 +176,7 @@ def stages(options: argparse.Namespace) -> "list[Stage]":
         Stage(
             "the packages for testing",
             key,
-            600,
+            950,
             [[*pins, *editable, f"{ROOT}[detailer,test]"], [*pins, "--no-deps", *WITHOUT_DEPENDENCIES]],
         ),
     ]
@@ -324,7 +332,7 @@ def install(python: str, wanted: "list[Stage]") -> None:
 
 def pip_install(python: "list[str]", arguments: "list[str]", environ: "dict[str, str]") -> "tuple[int, str]":
     """Run ``pip install`` with its progress shown; return its exit status and what it said on stderr."""
-    command = [*python, "-m", "pip", "--disable-pip-version-check", "--no-input", "install", *arguments]
+    command = [*python, *PIP, *arguments]
     said = ""
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, errors="replace", env=environ) as pip:
         for line in pip.stderr or ():
@@ -334,11 +342,16 @@ def pip_install(python: "list[str]", arguments: "list[str]", environ: "dict[str,
     return pip.returncode, said
 
 
-def explain(what: str, said: str) -> str:
-    """Return one line on why installing ``what`` failed and what to do, from what pip ``said``."""
+def failure(said: str) -> str:
+    """Return the line of what pip ``said`` that names its failure."""
     lines = said.strip().splitlines() or ["pip gave no reason"]
     errors = [line[7:] for line in lines if line.startswith("ERROR: ") and "ResolutionImpossible" not in line]
-    error = lines[-1] if not errors or errors[-1] == "Exception:" else errors[-1]
+    return lines[-1] if not errors or errors[-1] == "Exception:" else errors[-1]
+
+
+def explain(what: str, said: str) -> str:
+    """Return one line on why installing ``what`` failed and what to do, from what pip ``said``."""
+    error = failure(said)
     if any(sign in said for sign in DISK_FULL):
         advice = "free some disk (8 GB for a CUDA build of torch, --torch-index may name a smaller one)"
     elif any(sign in said for sign in OFFLINE):
@@ -351,26 +364,52 @@ def explain(what: str, said: str) -> str:
 
 
 def add_missing() -> int:
-    """Install those packages of requirements.txt that this Python lacks; return the exit status."""
-    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
-    missing = [name for name in lines if name and not name.startswith("#") and not present(name)]
+    """Install those packages of requirements.txt that this Python lacks, and say what is lost without the rest.
+
+    Returns 0, as a host starts without them too.
+    """
+    missing = {name: lost for name, lost in required() if not present(name)}
     if not missing:
         return 0
     python = [sys.executable, "-s"] if sys.flags.no_user_site else [sys.executable]
     status, listed = heard([*python, "-m", "pip", "list", "--format=freeze"], dict(os.environ))
-    if status:
-        raise InstallError(
-            f"{sys.executable} has no working pip; install {' '.join(missing)} for it yourself"
-        )
-    say(f"adding {', '.join(missing)}")
-    with tempfile.TemporaryDirectory() as folder:
-        kept = Path(folder, "kept.txt")  # pip may change nothing that is there
-        kept.write_text("".join(re.findall(r"^[\w.-]+==\S+\n", listed, re.MULTILINE)), encoding="utf-8")
-        arguments = ["--quiet", "--retries", "1", "--prefer-binary", "-c", str(kept), *missing]
-        status, said = pip_install(python, arguments, dict(os.environ))
-    if status:
-        raise InstallError(explain(", ".join(missing), said)) from InstallError(said)
+    why = f"{sys.executable} has no working pip" if status else ""
+    if not why:
+        why = add_each(python, list(missing), listed)
+    importlib.invalidate_caches()
+    for name, lost in missing.items():
+        if present(name):
+            say(f"{name} is added")
+        else:
+            say(
+                f"{name} is missing ({why}); without it: {lost}; to add it: {python[0]} -m pip install {name}"
+            )
     return 0
+
+
+def required() -> "list[tuple[str, str]]":
+    """Return the packages of requirements.txt, each with what is lost without it."""
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    pairs = [line.partition("#") for line in lines if line and not line.startswith("#")]
+    return [(name.strip(), lost.strip()) for name, _, lost in pairs]
+
+
+def add_each(python: "list[str]", names: "list[str]", listed: str) -> str:
+    """Install ``names`` one by one beside what pip ``listed``; return why one that is missing now is so.
+
+    Nothing that is there is changed.  After an index that does not answer no further package is asked for.
+    """
+    why = "it cannot be imported"
+    with tempfile.TemporaryDirectory() as folder:
+        kept = Path(folder, "kept.txt")
+        kept.write_text("".join(re.findall(r"^[\w.-]+==\S+\n", listed, re.MULTILINE)), encoding="utf-8")
+        for name in names:
+            status, said = heard([*python, *PIP, *BRIEFLY, "-c", str(kept), name], dict(os.environ))
+            if status and any(sign in said for sign in OFFLINE):
+                return "the package index does not answer"
+            if status:
+                why = failure(said)
+    return why
 
 
 def present(name: str) -> bool:

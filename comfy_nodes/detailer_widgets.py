@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..core.image.keys import MASK_FILTERS, MASK_MERGES, SIZE_MODES, SORT_ORDERS
+from ..core.detailer_fields import BY_NAME, LARGEST
 from ..core.image.parts import DetailerUnit
 from ..core.sampling import SAMPLERS
 from ..core.sigmas import SCHEDULERS
@@ -14,7 +14,6 @@ from .host import io
 from .records import bare
 
 SAME = "as the picture"
-_MOST = 16384
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,11 +33,11 @@ class Widget:
         return getattr(io, self.kind).Input(self.name, **given)
 
 
-def _number(name: str, default: float, most: float, tip: str, *, least: float = 0, off: Any = None) -> Widget:
+def _number(name: str, default: float, most: float, tip: str, *, off: Any = None) -> Widget:
     kind = "Float" if isinstance(default, float) else "Int"
     step = {"step": 0.01} if kind == "Float" else {}
     return Widget(
-        name=name, kind=kind, default=default, tip=tip, more={"min": least, "max": most, **step}, off=off
+        name=name, kind=kind, default=default, tip=tip, more={"min": 0, "max": most, **step}, off=off
     )
 
 
@@ -48,61 +47,62 @@ def _choice(name: str, options: tuple[str, ...], tip: str, *, off: Any = None) -
     )
 
 
-def _text(name: str, tip: str) -> Widget:
-    more = {"multiline": True, "dynamic_prompts": False}
-    return Widget(name=name, kind="String", default="", tip=tip, more=more)
+_KINDS = {"text": "String", "flag": "Boolean", "choice": "Combo", "whole": "Int", "number": "Float"}
 
 
-def _switch(name: str, tip: str) -> Widget:
-    return Widget(name=name, kind="Boolean", default=False, tip=tip)
+def _of(name: str, *, off: Any = None) -> Widget:
+    """Return the widget of an option as the table of all fronts has it."""
+    field = BY_NAME[name]
+    more: dict[str, Any] = {}
+    if field.kind == "text":
+        more = {"multiline": True, "dynamic_prompts": False}
+    elif field.kind == "choice":
+        more = {"options": list(field.choices)}
+    elif field.kind in ("whole", "number"):
+        as_given = float if field.kind == "number" else int
+        more = {"min": as_given(field.low), "max": as_given(field.high)}
+        more |= {"step": 0.01} if field.kind == "number" else {}
+    return Widget(
+        name=name, kind=_KINDS[field.kind], default=field.default, tip=field.tip, more=more, off=off
+    )
 
 
 MAIN = (
-    _text(
-        "prompt", "Empty: the picture's. [SEP] parts masks, [PROMPT] is the picture's, [SKIP] leaves one out."
-    ),
-    _text("negative_prompt", "Empty: the picture's."),
-    _number("denoising_strength", 0.4, 1.0, "How much is drawn anew."),
-    _number("mask_blur", 4, 64, "Soft edge in pixels."),
-    _number("dilate_erode", 4, 128, "Pixels that masks grow, or shrink below 0.", least=-128),
-    _number("padding", 32, 256, "Pixels round the mask that the model sees."),
-    _number("inpaint_width", 512, _MOST, "Size at which it is drawn; 0: the picture's.", off=0),
-    _number("inpaint_height", 512, _MOST, "Size at which it is drawn; 0: the picture's.", off=0),
+    _of("prompt"),
+    _of("negative_prompt"),
+    _of("denoising_strength"),
+    _of("mask_blur"),
+    _of("dilate_erode"),
+    _of("padding"),
+    _number("inpaint_width", 512, LARGEST, "Size at which it is drawn; 0: the picture's.", off=0),
+    _number("inpaint_height", 512, LARGEST, "Size at which it is drawn; 0: the picture's.", off=0),
     _number("steps", 0, 10000, "0: as the picture.", off=0),
     _number("cfg", 0.0, 100.0, "0: as the picture.", off=0),
     _choice("sampler", (SAME, *SAMPLERS), "Sampler.", off=SAME),
     _choice("scheduler", (SAME, *SCHEDULERS), "Schedule.", off=SAME),
-    _number("seed", -1, 2**63 - 1, "-1: the picture's.", least=-1, off=-1),
+    _of("seed", off=-1),
 )
 MORE = (
-    _choice("mask_filter_method", MASK_FILTERS, "By what the first ones are kept."),
-    _number("mask_k", 0, 100, "How many are kept, 0 for all."),
-    _number("mask_min_ratio", 0.0, 1.0, "Least share of the picture."),
-    _number("mask_max_ratio", 1.0, 1.0, "Largest share of the picture."),
-    _number("x_offset", 0, 1000, "Pixels that masks move right.", least=-1000),
-    _number("y_offset", 0, 1000, "Pixels that masks move up.", least=-1000),
-    _choice("mask_merge_invert", MASK_MERGES, "Make one mask of all, or what is left of the picture."),
-    _choice("sort_order", SORT_ORDERS, "The order in which masks are worked on."),
-    _choice("match_box_size", SIZE_MODES, "The size to draw at follows the shape of the box."),
-    _number(
-        "dynamic_denoise_power",
-        0.0,
-        10.0,
-        "Small parts are drawn more strongly than large ones.",
-        least=-10.0,
-    ),
-    _number("skip_size", 0, _MOST, "Parts that are this large already are left alone, 0 for none."),
-    _number("guide_size", 0, _MOST, "Short side of the box is scaled to this, 0 for off.", off=0),
-    _number(
-        "crop_factor", 0.0, 10.0, "The crop is the box times this, 0 for the mask and its padding.", off=0
-    ),
-    _number("feather", -1, 256, "Edge as Impact Pack's, in place of the blur; -1 for off.", least=-1, off=-1),
-    _switch("noise_mask", "Differential diffusion: the edge is drawn later than the middle."),
-    _number("noise_mask_feather", 0, 256, "Softens that mask, in pixels."),
-    _number("cycle", 1, 10, "How often each part is drawn.", least=1),
-    _number("colour_match", 0.0, 1.0, "How far colours go back to what they were."),
-    _switch("same_seed", "One seed for all masks; else each has one more."),
-    _switch("faithful", "ADetailer's known faults too, for pictures that have them."),
+    _of("mask_filter_method"),
+    _of("mask_k"),
+    _of("mask_min_ratio"),
+    _of("mask_max_ratio"),
+    _of("x_offset"),
+    _of("y_offset"),
+    _of("mask_merge_invert"),
+    _of("sort_order"),
+    _of("match_box_size"),
+    _of("dynamic_denoise_power"),
+    _of("skip_size"),
+    _of("guide_size", off=0),
+    _of("crop_factor", off=0),
+    _of("feather", off=-1),
+    _of("noise_mask"),
+    _of("noise_mask_feather"),
+    _of("cycle"),
+    _of("colour_match"),
+    _of("same_seed"),
+    _of("faithful"),
 )
 
 

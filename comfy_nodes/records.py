@@ -122,8 +122,16 @@ def merged(record: Generation | None, widgets: Generation, *, own_seed: bool) ->
         for name in ("steps", "sampler", "scheduler", "cfg", "seed", "size", "clip_skip", "rng", "ensd")
         if getattr(base, name) is None and not (name == "scheduler" and base.sampler is not None)
     }
-    base = replace(base, **open_fields, concord=base.concord or widgets.concord)
+    base = replace(base, **open_fields, concord=_own_settings(base, widgets))
     return base if own_seed else replace(base, seed=widgets.seed)
+
+
+def _own_settings(record: Generation, widgets: Generation) -> ConcordSettings | None:
+    """Return what only Concord records; without a profile, that and the dialect are the widgets'."""
+    own, other = record.concord, widgets.concord
+    if own is None or own.profile is not None or other is None:
+        return own or other
+    return replace(own, profile=other.profile, dialect=own.dialect or other.dialect)
 
 
 def expanded(record: Generation, folder: Path) -> tuple[Generation, list[str]]:

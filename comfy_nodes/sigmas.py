@@ -7,14 +7,11 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from ..core.errors import BadValue
 from ..core.options_text import options_in_words, read_options_text
 from ..core.sampling import SAMPLERS
-from ..core.sampling.floor import floor_of
 from ..core.sampling.guidance import multiply_sigmas
-from ..core.sigma_plot import Curve, draw
+from ..core.sigma_plot import curve_of, draw
 from ..core.sigmas import CONVENTIONS, SCHEDULERS, ModelSigmas
-from ..core.sigmas.model import floats
 from ..core.sigmas.plan import run_sigmas, tail_of
 from .denoiser import model_sigmas, sampler_function
 from .host import io, samplers, schema, ui
@@ -231,17 +228,6 @@ class ConcordPlotSigmas(io.ComfyNode):
         found = {name: sigmas for name in PLOTTED if (sigmas := given.get(name)) is not None}
         image = image_of([np.asarray(draw([curve_of(name, s, known) for name, s in found.items()], known))])
         return io.NodeOutput(image, ui=ui.PreviewImage(image, cls=cls))
-
-
-def curve_of(name: str, sigmas: Tensor, model: ModelSigmas) -> Curve:
-    """Return a schedule as it is drawn; raises ``BadValue`` for fewer than two noise levels."""
-    if sigmas.ndim != 1 or len(sigmas) < 2:
-        raise BadValue(f"{name} has shape {tuple(sigmas.shape)}; wire the sigmas of one step or more")
-    values = floats(sigmas)
-    words = f"{len(values) - 1} steps from {values[0]:.4g} to {values[-2]:.4g}, then {values[-1]:.4g}"
-    if bool((sigmas.diff() < 0).all()):
-        words += f"; error floor {floor_of(sigmas.float().cpu(), model):.2g}"
-    return Curve(name, values, words)
 
 
 NODES: list[type] = [

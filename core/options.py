@@ -17,6 +17,17 @@ OF_SAMPLER = ("eta", "s_churn", "s_tmin", "s_tmax", "s_noise")
 """Options of samplers that A1111 has a key for."""
 OF_SCHEDULE = ("sigma_max", "sigma_min", "rho")
 """Options of schedules that A1111 has a key for; 0 is the schedule's own."""
+OF_UNI_PC = {
+    "variant": "uni_pc_variant",
+    "max_order": "uni_pc_order",
+    "lower_order_final": "uni_pc_lower_order_final",
+}
+"""Options of the web UIs' UniPC and the fields that keep them; other samplers do not look at these."""
+OF_ONE_SCHEDULE = {
+    "beta": {"alpha": "beta_alpha", "beta": "beta_beta"},
+    "uni_pc_timesteps": {"skip_type": "uni_pc_skip_type"},
+}
+"""Options that one schedule alone has a key for, and the fields that keep them."""
 Home = Literal["sampler", "schedule"]
 
 
@@ -104,6 +115,8 @@ def sampler_options_of(record: Generation, spec: SamplerSpec, *, strict: bool = 
         values = {name: getattr(asked, name) for name in OF_SAMPLER}
         values["eta"] = asked.eta_ddim if spec.timesteps else asked.eta
         values["s_tmax"] = asked.s_tmax or None
+        if spec.name == "uni_pc_timesteps":
+            values |= {name: getattr(asked, field) for name, field in OF_UNI_PC.items()}
         found = {name: value for name, value in values.items() if value is not None}
     found |= dict((record.concord and record.concord.sampler_options) or ())
     return _fitting(found, spec.options, f"sampler {spec.name!r}", strict=strict)
@@ -118,6 +131,8 @@ def schedule_options_of(record: Generation, spec: SchedulerSpec, *, strict: bool
     if (asked := record.schedule_options) is not None:
         values = {name: getattr(asked, name) for name in OF_SCHEDULE}
         found = {name: value for name, value in values.items() if value}
+        own = {name: getattr(asked, field) for name, field in OF_ONE_SCHEDULE.get(spec.name, {}).items()}
+        found |= {name: value for name, value in own.items() if value is not None}
     found |= dict((record.concord and record.concord.schedule_options) or ())
     return _fitting(found, spec.options, f"scheduler {spec.name!r}", strict=strict)
 

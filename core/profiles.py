@@ -3,21 +3,45 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from .errors import BadValue, unknown
-from .sampling import SAMPLERS, batch_brownian_tree, batch_noise, brownian, brownian_tree, image_noise
-from .sampling.noise import NoiseStream, Source, Variation
+from .profile_noise import BROWNIAN, GLOBAL_SHIFT, Seeds, noise_of
+from .sampling import SAMPLERS
+from .sampling.noise import Source
 from .sampling.spec import Host, SamplerSpec
 from .sigmas import SCHEDULERS, Convention, ModelSigmas
 from .sigmas.plan import StepRule, run_sigmas
+
+__all__ = [
+    "AUTOMATIC",
+    "BROWNIAN",
+    "GLOBAL_SHIFT",
+    "IGNORABLE",
+    "K_DIFFUSION",
+    "LCM_SPACING",
+    "PROFILES",
+    "TEXT",
+    "TIMESTEP_FORMS",
+    "Pass",
+    "Profile",
+    "Run",
+    "Seeds",
+    "end_of",
+    "noise_of",
+    "profile",
+    "sampler_of",
+    "schedule_of",
+    "sigmas_of",
+    "start_of",
+    "table_of",
+]
 
 Pass = Literal["text", "image", "hires"]
 """Text to image, image to image, and the second pass of hires."""
@@ -39,13 +63,8 @@ K_DIFFUSION = (
     *((name, "eta", 1.0) for name in ("dpm_fast", "dpm_adaptive")),
 )
 """Options under which a sampler gives the web UIs' numbers where ComfyUI's are the default."""
-GLOBAL_SHIFT = 100_000
-"""What Forge adds to the seed for torch's global generator, which it then cuts to 16 bits."""
-BROWNIAN = (
-    *("dpmpp_sde", "dpmpp_2m_sde", "dpmpp_2m_sde_heun", "dpmpp_3m_sde"),
-    *("dpmpp_sde_cfg_pp", "dpmpp_3m_sde_cfg_pp"),
-)
-"""The samplers that draw from a Brownian tree in the hosts; their other SDE samplers draw like ancestral ones."""
+IGNORABLE = ("comma_backtrack", "pad_conds", "downcast_alphas", "skip_early_cfg", "ngms_all_steps")
+"""Settings of a record that not every host follows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,10 +84,12 @@ class Profile:
     between two; ``skips_negative`` at CFG 1; ``lcm`` asks it at any time ("plain"), or has a table of 50
     ("table"), and skips as that model was trained ("scaled"). Text: ``emphasis``; ``dialect``;
     ``comma_backtrack``; ``padding`` of prompts of unequal length: "apart" (two calls) or "repeat" (to a
-    common length); ``zero_empty_negative`` for SDXL. Picture: ``posterior`` of the VAE "mean" or "sample"
-    when an image is encoded; ``pixels`` cut or rounded. Inpainting: ``masking`` how the kept part is held:
-    "after" each call, also before it with "fresh" noise at every call or always the "same"; ``pasting`` of the
-    result on the picture: "exact" outside the mask, a web UI's "overlay", "none".
+    common length); ``zero_empty_negative`` for SDXL; ``ignores`` settings of a record that it has no ear for, of
+    ``IGNORABLE``; ``early_calls`` at which calls a minimum sigma of the negative holds, the "odd" or the "even"
+    ones; ``rescale`` of guidance in the "clean" latent or in the "velocity". Picture: ``posterior`` of the VAE
+    "mean" or "sample" when an image is encoded; ``pixels`` cut or rounded. Inpainting: ``masking`` how the kept
+    part is held: "after" each call, also before it with "fresh" noise at every call or always the "same";
+    ``pasting`` of the result on the picture: "exact" outside the mask, a web UI's "overlay", "none".
     """
 
     name: str
@@ -93,6 +114,9 @@ class Profile:
     emphasis: Literal["Original", "No norm", "ComfyUI"] = "Original"
     dialect: Literal["a1111", "comfyui", "concord"] = "a1111"
     comma_backtrack: int = 20
+    ignores: tuple[str, ...] = ()
+    early_calls: Literal["odd", "even"] = "odd"
+    rescale: Literal["clean", "velocity"] = "clean"
     padding: Literal["apart", "repeat"] = "apart"
     zero_empty_negative: bool = True
     lcm: Literal["plain", "table", "scaled"] = "table"
@@ -107,13 +131,23 @@ class Profile:
         return self.convention in ("webui", "reforge")
 
     def __post_init__(self) -> None:
-        """Check that the samplers it names exist; raises ``BadValue``."""
+        """Check that the samplers and settings it names exist; raises ``BadValue``."""
+        for name in self.ignores:
+            if name not in IGNORABLE:
+                raise unknown("setting that a host may ignore", name, IGNORABLE)
         for name in (*dict(self.sampler_forms).values(), *(name for name, _, _ in self.sampler_options)):
             if name not in SAMPLERS:
                 raise unknown("sampler", name, SAMPLERS)
 
 
-_A1111 = Profile(name="a1111", label="A1111 1.9.4", float32_alphas=True, timesteps="fraction", lcm="scaled")
+_A1111 = Profile(
+    name="a1111",
+    label="A1111 1.9.4",
+    float32_alphas=True,
+    timesteps="fraction",
+    lcm="scaled",
+    ignores=("skip_early_cfg", "ngms_all_steps"),
+)
 _FORGE = Profile(
     name="forge",
     label="Forge f2.0.1",
@@ -121,6 +155,7 @@ _FORGE = Profile(
     skips_negative=True,
     global_noise=("ddpm",),
     masking="fresh",
+    ignores=("comma_backtrack", "pad_conds", "downcast_alphas"),
 )
 _ALL = (
     Profile(
@@ -156,6 +191,7 @@ _ALL = (
         sampler_forms=(),
         sampler_options=(),
         skips_negative=True,
+        rescale="velocity",
         emphasis="ComfyUI",
         dialect="comfyui",
         padding="repeat",
@@ -165,9 +201,16 @@ _ALL = (
         masking="same",
         pasting="none",
     ),
-    replace(_A1111, name="a1111-1.10", label="A1111 1.10", verified=False),
+    replace(_A1111, name="a1111-1.10", label="A1111 1.10", verified=False, ignores=()),
     replace(
-        _FORGE, name="reforge", label="reForge", verified=False, convention="reforge", timesteps="fraction"
+        _FORGE,
+        name="reforge",
+        label="reForge",
+        verified=False,
+        convention="reforge",
+        timesteps="fraction",
+        ignores=("pad_conds", "downcast_alphas"),
+        early_calls="even",
     ),
     replace(_FORGE, name="forge-classic", label="Forge Classic", verified=False),
 )
@@ -250,81 +293,15 @@ def sigmas_of(
         if run.discard is None
         else run.discard,
         convention=host.convention,
-        **({} if spec.timesteps and host.by_web_ui else options),
+        **_own_of(schedule, options) if spec.timesteps and host.by_web_ui else options,
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Seeds:
-    """The seeds of a batch: the first image's, how many images, and what alters them.
-
-    ``source``, ``ensd``: None is the host's own.  ``variation``, ``resize_from``: as in ``image_noise``; one
-    generator for a whole batch knows neither.
-    """
-
-    seed: int
-    batch: int = 1
-    source: Source | None = None
-    ensd: int | None = None
-    variation: Variation | None = None
-    resize_from: tuple[int, int] | None = None
-
-    def each(self) -> Sequence[int]:
-        """Return the seed of each image; with a variation they all share the first, as in the web UIs."""
-        varied = self.variation is not None and self.variation.strength > 0
-        return [self.seed] * self.batch if varied else range(self.seed, self.seed + self.batch)
-
-
-def noise_of(
-    host: Profile, spec: SamplerSpec, shape: tuple[int, int, int], seeds: Seeds, sigmas: Tensor
-) -> tuple[Tensor, Callable[[float, float], Tensor]]:
-    """Return the start noise (B, C, h, w) of a run in ``host`` and the source of its step noise.
-
-    ``shape``: of one latent (C, h, w).  ``sigmas``: of the run, which SDE samplers draw over.
-    """
-    source = seeds.source or host.noise_source
-    ensd = host.ensd if seeds.ensd is None else seeds.ensd
-    whole = (seeds.batch, *shape)
-    stream: NoiseStream
-    if host.noise_layout == "batch":
-        stream = batch_noise(whole, seeds.seed, restart=host.step_noise == "restart")
-    else:
-        stream = image_noise(shape, seeds.each(), source, seeds.variation, seeds.resize_from, ensd)
-    if spec.name in host.global_noise:
-        return stream.first(), _global_noise(shape, seeds)
-    by_tree = host.sde_noise != "path"
-    if spec.kind != "sde" or (by_tree and spec.name not in BROWNIAN) or not _has_room(sigmas):
-        return stream.first(), stream
-    if host.sde_noise == "tree_per_batch":
-        return stream.first(), batch_brownian_tree(sigmas, seeds.seed, whole)
-    if by_tree:
-        return stream.first(), brownian_tree(sigmas, seeds.each(), shape, source)
-    own = [_path_seed(seed + ensd) for seed in seeds.each()]
-    return stream.first(), brownian(sigmas, own, shape, source)
-
-
-def _global_noise(shape: tuple[int, int, int], seeds: Seeds) -> Callable[[float, float], Tensor]:
-    """Return the step noise of samplers that Forge lets draw from torch's global generator, as it seeds that.
-
-    Each image has its own here; in Forge a batch shares one.
-    """
-    own = [batch_noise((1, *shape), (seed + GLOBAL_SHIFT) % 2**16) for seed in seeds.each()]
-
-    def noise(sigma: float, sigma_next: float) -> Tensor:
-        return torch.cat([stream(sigma, sigma_next) for stream in own])
-
-    return noise
-
-
-def _has_room(sigmas: Tensor) -> bool:
-    """Tell whether there are two sigmas above 0 for a motion to lie between."""
-    return len({float(sigma) for sigma in sigmas if sigma > 0}) > 1
-
-
-def _path_seed(seed: int) -> int:
-    """Return the seed of an image's Brownian path: another one, or its first step would be the start noise."""
-    sequence = np.random.SeedSequence(seed % 2**64, spawn_key=(1,))
-    return int(sequence.generate_state(1, np.uint64)[0])
+def _own_of(schedule: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of ``options`` that a timestep sampler of the web UIs looks at: its schedule's own."""
+    record = SCHEDULERS[schedule].options
+    known = {one.name for one in fields(record)} if record else set[str]()
+    return {name: value for name, value in options.items() if name in known}
 
 
 def start_of(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor
@@ -39,16 +39,23 @@ from .sigmas.registry import make_options
 from .sigmas.timestep_runs import timestep_run
 
 DEFAULT_STRENGTH = 0.75
+ZERO_SNR = "Zero Terminal SNR"
+"""A1111's word for a table brought to zero terminal SNR."""
 COUNTED = 20
 """Steps over which the denoiser calls of one step are counted."""
+
+
+Padding = Literal["apart", "repeat", "empty", "last"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Guidance:
     """How predictions are combined: CFG ``scale`` while sigma is in ``low`` … ``high``, and 1 outside.
 
-    ``rescale`` (0 … 1): towards the deviation of the positive's prediction.  ``skips_negative``: at scale 1
-    the weighted parts of the positive stand alone, whatever their weights.
+    ``rescale`` (0 … 1): towards the deviation of the positive's prediction; ``in_velocity``: of the velocity, not
+    of the clean latent.  ``skips_negative``: at scale 1 the weighted parts of the positive stand alone,
+    whatever their weights.  ``minimum``: below this sigma the calls of ``minimum_calls`` go without the
+    negative; ``early``: so do all calls of this share of ``calls``, from the start.
     """
 
     scale: float = 7.0
@@ -56,6 +63,21 @@ class Guidance:
     low: float = 0.0
     high: float = math.inf
     skips_negative: bool = False
+    in_velocity: bool = False
+    minimum: float = 0.0
+    minimum_calls: Literal["odd", "even", "all"] = "odd"
+    early: float = 0.0
+    calls: int = 1
+
+    def is_alone(self, call: int, sigma: float) -> bool:
+        """Tell whether denoiser call ``call``, from 0, goes without the negative prompt (A1111's NGMS).
+
+        Source: A1111 1.9.4, "Negative Guidance minimum sigma"; 1.10, "Ignore negative prompt during early sampling".
+        """
+        if self.early and call / self.calls <= self.early:
+            return True
+        due = self.minimum_calls == "all" or (call % 2 == 1) == (self.minimum_calls == "odd")
+        return due and sigma < self.minimum
 
     def scale_at(self, sigma: float) -> float:
         """Return the scale at ``sigma``."""
@@ -69,7 +91,8 @@ class Sampling:
     ``steps``: of this pass; ``first_steps``: of text to image, which prompts count by. ``model``: the sigma table
     as the host has it. ``sigmas``: of the pass; fewer than two: nothing is to be done. ``laid_out``: the list
     that they were taken from, which step noise is drawn over; ``begin``: the sigma that the start noise is
-    scaled to, if it is not their first. ``options``: of the sampler. ``place``: the image kept of noise that
+    scaled to, if it is not their first. ``options``: of the sampler. ``padding``: of prompts of unequal
+    length: as the profile's, or with "empty" chunks, or their "last" vector. ``place``: the image kept of noise that
     is drawn for a whole batch.
     """
 
@@ -87,6 +110,7 @@ class Sampling:
     guidance: Guidance
     dialect: Dialect
     emphasis: str
+    padding: Padding
     laid_out: Tensor
     begin: float | None = None
     place: int | None = None
@@ -197,6 +221,7 @@ def sampling_of(
     """
     record = filled(record)
     host = _adjusted(profile_of(record), record)
+    model = _trained_on(host, record, model)
     own = record.concord or ConcordSettings()
     first, _ = sampler_of(host, cast("str", record.sampler))
     sampler, scheduler, steps, cfg = _of_pass(record, kind)
@@ -207,14 +232,17 @@ def sampling_of(
     strength = 1.0 if kind == "text" else _or(record.denoising_strength, DEFAULT_STRENGTH)
     discard = record.schedule_options and record.schedule_options.discard_penultimate
     of_schedule = schedule_options_of(record, SCHEDULERS[schedule], strict=scheduler == record.scheduler)
+    run_steps = steps
     run = Run(kind=kind, strength=strength, discard=discard)
     sigmas, begin = sigmas_of(host, spec, schedule, steps, model, run=run, **of_schedule), None
     laid_out = sigmas
     if kind != "text" and host.by_web_ui:
         exact = kind == "hires" or host.image_rule == "webui_exact"
         plan = img2img_plan(steps, strength, requested=steps if exact else None)
+        run_steps = plan.run
         if spec.timesteps:
-            sigmas, begin = timestep_run(schedule, plan.steps, plan.start, table_of(host, model))
+            table, skip = table_of(host, model), of_schedule.get("skip_type", "time_uniform")
+            sigmas, begin = timestep_run(schedule, plan.steps, plan.start, table, skip)
         elif plan.steps:
             whole = Run(discard=discard)
             laid_out = sigmas_of(host, spec, schedule, plan.steps, model, run=whole, **of_schedule)
@@ -232,9 +260,10 @@ def sampling_of(
         begin=begin,
         model=table_of(host, model),
         seeds=seeds_of(record, batch),
-        guidance=_guidance(host, cfg, own, model),
-        dialect=replace(dialect_of(own.dialect or host.dialect), comma_backtrack=host.comma_backtrack),
+        guidance=_guidance(host, cfg, record, model, run_steps * (2 if spec.second_order else 1)),
+        dialect=_dialect(host, record),
         emphasis=record.emphasis or host.emphasis,
+        padding=_padding(host, record),
         place=place_of(record, batch),
     )
 
@@ -249,6 +278,34 @@ def _adjusted(host: Profile, record: Generation) -> Profile:
     if record.concord and record.concord.exact_steps and host.image_rule == "webui":
         host = replace(host, image_rule="webui_exact")
     return host if unit is None else replace(host, start_scale="unit_text" if unit else "sigma")
+
+
+def _trained_on(host: Profile, record: Generation, model: ModelSigmas) -> ModelSigmas:
+    """Return ``model`` with the changes of its table that the record asks for."""
+    asked = record.schedule_options
+    if asked is None or model.is_flow:
+        return model
+    if asked.downcast_alphas and "downcast_alphas" not in host.ignores:
+        model = model.with_half_alphas()
+    return model.with_zero_snr() if asked.noise_schedule == ZERO_SNR else model
+
+
+def _dialect(host: Profile, record: Generation) -> Dialect:
+    """Return the rules by which prompts are read."""
+    own = record.concord or ConcordSettings()
+    asked = None if "comma_backtrack" in host.ignores else own.comma_backtrack
+    return replace(
+        dialect_of(own.dialect or host.dialect),
+        comma_backtrack=host.comma_backtrack if asked is None else asked,
+        old_timeline=record.old_timelines or False,
+    )
+
+
+def _padding(host: Profile, record: Generation) -> Padding:
+    """Return what is done where prompts differ in length."""
+    if "pad_conds" in host.ignores:
+        return host.padding
+    return "last" if record.pad_conds_v0 else "empty" if record.pad_conds else host.padding
 
 
 def _of_pass(record: Generation, kind: Pass) -> tuple[str, str, int, float]:
@@ -274,8 +331,11 @@ def _multiplied(sigmas: Tensor, own: ConcordSettings) -> Tensor:
     return multiply_sigmas(sigmas, own.sigma_multiply, start, end)
 
 
-def _guidance(host: Profile, cfg: float, own: ConcordSettings, model: ModelSigmas) -> Guidance:
+def _guidance(host: Profile, cfg: float, record: Generation, model: ModelSigmas, calls: int) -> Guidance:
     """Return the guidance that the record asks for; its interval is shares of the run, from the start."""
+    own = record.concord or ConcordSettings()
+    every = record.ngms_all_steps and "ngms_all_steps" not in host.ignores
+    early = 0.0 if "skip_early_cfg" in host.ignores else record.skip_early_cfg or 0.0
     start, end = _or(own.guidance_start, 0.0), _or(own.guidance_end, 1.0)
     if start > end:
         raise BadValue(f"guidance_start is {start:g} and guidance_end {end:g}; pass start before end")
@@ -285,6 +345,11 @@ def _guidance(host: Profile, cfg: float, own: ConcordSettings, model: ModelSigma
         low=model.percent_to_sigma(end),
         high=math.inf if start <= 0 else model.percent_to_sigma(start),
         skips_negative=host.skips_negative,
+        in_velocity=host.rescale == "velocity",
+        minimum=record.ngms or 0.0,
+        minimum_calls="all" if every else host.early_calls,
+        early=early,
+        calls=calls,
     )
 
 

@@ -31,6 +31,10 @@ def seeds_of(record: Generation, batch: int = 1) -> Seeds:
     variation = None
     if asked is not None and asked.seed is not None and strength > 0:
         variation = Variation([asked.seed + i for i in range(batch)], strength)
+    own = record.concord
+    place = None
+    if own is not None and own.batch_size and own.batch_position is not None and batch == 1:
+        place = (min(own.batch_position, own.batch_size - 1), own.batch_size)
     width, height = record.seed_resize_from or (0, 0)
     resize = (height, width) if width > 0 and height > 0 else None
     if host.noise_layout == "batch":
@@ -42,6 +46,7 @@ def seeds_of(record: Generation, batch: int = 1) -> Seeds:
         ensd=record.ensd,
         variation=variation,
         resize_from=resize,
+        place=place if host.noise_layout == "image" else None,
     )
 
 
@@ -81,12 +86,13 @@ def image_of(record: Generation, i: int, batch: int = 1, *, together: bool = Fal
 
     Seeds count up; with a variation the variation seed does, and where noise is drawn for the batch as a
     whole the image's place in it is recorded.  ``together``: some of it is drawn for the batch, as Forge does
-    in inpainting, so that the place is recorded beside the image's own seed.
+    in inpainting, and always in DDPM, so that the place is recorded beside the image's own seed.
     """
-    if together and batch > 1:
+    host = profile_of(record)
+    if batch > 1 and (together or record.sampler in host.global_noise):
         own = replace(record.concord or ConcordSettings(), batch_size=batch, batch_position=i)
         record = replace(record, concord=own)
-    if profile_of(record).noise_layout == "batch":
+    if host.noise_layout == "batch":
         if batch == 1:
             return record
         own = replace(record.concord or ConcordSettings(), batch_size=batch, batch_position=i)

@@ -8,8 +8,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
 
+from .errors import BadValue
+from .sampling.floor import floor_of
 from .sigmas import ModelSigmas
+from .sigmas.model import floats
 
 COLOURS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#17becf", "#8c564b", "#e377c2")
 INK, GRID, PAPER = "#222222", "#dddddd", "#ffffff"
@@ -49,6 +53,17 @@ class Panel:
         steps = len(curve.sigmas) - 1
         values = [(i / steps, self.of(sigma)) for i, sigma in enumerate(curve.sigmas)]
         return [self.place(share, value) for share, value in values if math.isfinite(value)]
+
+
+def curve_of(name: str, sigmas: Tensor, model: ModelSigmas) -> Curve:
+    """Return a schedule as it is drawn; raises ``BadValue`` for fewer than two noise levels."""
+    if sigmas.ndim != 1 or len(sigmas) < 2:
+        raise BadValue(f"{name} has shape {tuple(sigmas.shape)}; wire the sigmas of one step or more")
+    values = floats(sigmas)
+    words = f"{len(values) - 1} steps from {values[0]:.4g} to {values[-2]:.4g}, then {values[-1]:.4g}"
+    if bool((sigmas.diff() < 0).all()):
+        words += f"; error floor {floor_of(sigmas.float().cpu(), model):.2g}"
+    return Curve(name, values, words)
 
 
 def draw(curves: Sequence[Curve], model: ModelSigmas) -> Image.Image:

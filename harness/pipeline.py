@@ -20,7 +20,9 @@ from ..core.image.model_ref import ModelRef
 from ..core.image.parts import Networks
 from ..core.image.upscale import LATENT_UPSCALERS, Upscaler
 from ..core.image.upscalers import find_upscaler
+from ..core.passes import complete_hires
 from ..core.profiles import Pass
+from ..core.prompt import NetworkTag
 from ..core.run import Sampling, sampling_of
 from ..core.sampling import Denoiser, Noise
 from ..core.seeds import image_of
@@ -30,7 +32,7 @@ from .stages.canvas import ONLY_MASKED, check_mask, check_picture
 from .stages.codec import decode, levels
 from .stages.detailing import BATCH, detailed, detectors_of
 from .stages.drawing import Drawing, OnStage
-from .stages.picture import complete_hires, complete_image, draw_image, draw_text, run_size
+from .stages.picture import complete_image, draw_image, draw_text, run_size
 from .stages.refiner import SWITCH_AT
 from .stages.second import SecondModels, check_same_latents, recorded_name
 from .texts import TextReader, Texts
@@ -274,6 +276,10 @@ class Pipeline:
         """Lay the networks of the first call of ``texts`` on the model, and no others."""
         self._reader.lay_on(texts.positive.networks_at(0))
 
+    def use_networks(self, tags: Sequence[NetworkTag]) -> None:
+        """Lay the networks of ``tags`` on the model, and no others."""
+        self._reader.lay_on(tags)
+
     def denoiser(
         self, sampling: Sampling, texts: Texts, start: Tensor, scores: tuple[float, float] = SCORES
     ) -> GuidedDenoiser:
@@ -285,7 +291,14 @@ class Pipeline:
         stride = self.model.vae_stride
         size = (start.shape[3] * stride, start.shape[2] * stride)
         return GuidedDenoiser(
-            self.model, [texts.cond], [texts.uncond], sampling, size, before_call=change, scores=scores
+            self.model,
+            [texts.cond],
+            [texts.uncond],
+            sampling,
+            size,
+            before_call=change,
+            scores=scores,
+            empty=texts.empty,
         )
 
     def sample(

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from torch import Tensor
+
 from ..core.image.generation import Generation, Networks
 from ..core.networks import Patched
 from ..core.prompt import Conditioning, Known, NetworkTag, PromptPlan, draw_warning, encode, plan
@@ -17,12 +19,13 @@ from .models import Model
 
 @dataclass(frozen=True)
 class Texts:
-    """Both prompts of a pass, laid out and encoded."""
+    """Both prompts of a pass, laid out and encoded; ``empty``: the empty prompt (77, D) where it is padded with."""
 
     positive: PromptPlan
     negative: PromptPlan
     cond: Conditioning
     uncond: Conditioning
+    empty: Tensor | None = None
 
     @property
     def tags(self) -> tuple[NetworkTag, ...]:
@@ -56,7 +59,9 @@ class TextReader:
         cond = self._encode(positive, record, sampling)
         calls = [positive.networks_at(call) for call in range(positive.calls)]
         self.lay_on([tag for tag in calls[0] if all(tag in others for others in calls)])
-        return Texts(positive, negative, cond, self._encode(negative, record, sampling))
+        uncond = self._encode(negative, record, sampling)
+        empty = self._empty(record, sampling) if sampling.padding == "empty" else None
+        return Texts(positive, negative, cond, uncond, empty)
 
     def lay_on(self, tags: Sequence[NetworkTag]) -> None:
         """Set the model's weights to those with the networks of ``tags`` and no others."""
@@ -77,6 +82,10 @@ class TextReader:
         run = replace(sampling.shape, negative=is_negative)
         known = Known(embeddings=self.model.text_encoders[0].embeddings)
         return plan(text, sampling.first_steps, dialect=sampling.dialect, run=run, known=known)
+
+    def _empty(self, record: Generation, sampling: Sampling) -> Tensor:
+        blank = self._plan("", sampling, is_negative=True)
+        return self._encode(blank, record, sampling).for_call(0).hidden[0]
 
     def _encode(self, prompt: PromptPlan, record: Generation, sampling: Sampling) -> Conditioning:
         negative = prompt.run.negative

@@ -14,4 +14,5 @@ if spec is None or spec.loader is None:
     raise ImportError(f"{ROOT} is not Concord's folder; scripts/concord.py belongs there")
 sys.modules["sd_concord"] = module_from_spec(spec)
 spec.loader.exec_module(sys.modules["sd_concord"])
-import_module("sd_concord.a1111_scripts").register()
+for script in import_module("sd_concord.a1111_scripts").register():
+    globals()[script.__name__] = script  # where the host looks for the classes of its scripts

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 PARTS = ("core", "comfy_nodes", "a1111_scripts", "harness")
 SCIENCE = {"torch", "numpy", "scipy", "PIL", "safetensors", "ftfy", "regex"}
 OPTIONAL = {"ultralytics", "onnxruntime", "spandrel", "skimage", "facenet_pytorch", "dynamicprompts"}
-PEERS = {"torchsde"}
+PEERS = {"torchsde", "compel"}
 """What the benchmarks compare with, where it is installed."""
 HOSTS = {
     "core": set[str](),
@@ -27,8 +27,8 @@ HOSTS = {
         "nodes",
         "server",
     },
-    "a1111_scripts": {"backend", "gradio", "modules", "modules_forge"},
-    "harness": {"diffusers", "tqdm", "transformers", "yaml"},
+    "a1111_scripts": {"backend", "gradio", "modules", "modules_forge", "starlette"},
+    "harness": {"diffusers", "ray", "tqdm", "transformers", "yaml"},
 }
 NO_NAMES = {"utils", "helpers", "common", "misc"}
 LONGEST = 400

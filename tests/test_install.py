@@ -24,9 +24,11 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PIN = "2.13.0"
+PACKAGES = ["ftfy", "regex", "safetensors", "scipy"]
 
 FAKES = {
-    # Writes down what it is asked; $PIP_SAYS and $PIP_STATUS make it fail, $PIP_HAS is what it lists.
+    # Writes down what it is asked; $PIP_SAYS and $PIP_STATUS make it fail, $PIP_HAS is what it lists, with $PIP_MAKES
+    # what it installs can be imported.
     "pip/__init__.py": "",
     "pip/__main__.py": """
 import json, os, pathlib, sys
@@ -35,6 +37,8 @@ if "list" in sys.argv:
 kept = [pathlib.Path(name).read_text() for flag, name in zip(sys.argv, sys.argv[1:]) if flag == "-c"]
 with open(os.environ["PIP_LOG"], "a") as log:
     log.write(json.dumps({"asked": sys.argv[1:], "kept": "".join(kept)}) + chr(10))
+if "PIP_MAKES" in os.environ:
+    pathlib.Path(__file__).parents[1].joinpath(sys.argv[-1] + ".py").touch()
 print(os.environ.get("PIP_SAYS", ""), file=sys.stderr)
 sys.exit(int(os.environ.get("PIP_STATUS", "0")))
 """,
@@ -516,11 +520,12 @@ def test_a_python_without_venv_is_told_which_package_has_it(
 
 def test_bare_adds_only_what_is_missing_and_holds_the_rest(clone: Clone) -> None:
     has = "torch==2.1.0+cu118\nnumpy==1.26.4\nWARNING: nonsense\n"
-    ran = clone.run(python=str(clone.python), PIP_HAS=has)
+    ran = clone.run(python=str(clone.python), PIP_HAS=has, PIP_MAKES="1")
     assert ran.status == 0, ran.err
-    assert ran.pip[0][-4:] == ["ftfy", "regex", "safetensors", "scipy"]
-    assert ran.kept == "torch==2.1.0+cu118\nnumpy==1.26.4\n"
-    assert ran.out == "Concord: adding ftfy, regex, safetensors, scipy\n"
+    assert [call[-1] for call in ran.pip] == PACKAGES
+    assert ran.kept == "torch==2.1.0+cu118\nnumpy==1.26.4\n" * len(PACKAGES)
+    assert ran.out == "".join(f"Concord: {name} is added\n" for name in PACKAGES)
+    assert clone.run(python=str(clone.python)).pip == [], "a second start finds them"
 
 
 def test_bare_is_quiet_when_nothing_is_missing(clone: Clone) -> None:
@@ -528,17 +533,33 @@ def test_bare_is_quiet_when_nothing_is_missing(clone: Clone) -> None:
     assert (ran.status, ran.out, ran.err, ran.pip) == (0, "", "", [])
 
 
-def test_bare_failing_is_one_line(clone: Clone) -> None:
+def lines_of_the_missing(ran: Ran, why: str) -> None:
+    """Check that ``ran`` said in one line each which packages are missing, why, and what is lost; and did not fail."""
+    assert (ran.status, ran.err) == (0, "")
+    lines = ran.out.splitlines()
+    assert len(lines) == len(PACKAGES)
+    for name, line in zip(PACKAGES, lines, strict=True):
+        assert re.fullmatch(
+            rf"Concord: {name} is missing \({why}\); without it: .+; to add it: .+ {name}", line
+        )
+
+
+def test_bare_failing_is_one_line_a_package_and_the_host_starts(clone: Clone) -> None:
     ran = clone.run(python=str(clone.python), PIP_STATUS="1", PIP_SAYS="a\nERROR: b")
-    assert ran.status == 1
-    assert re.fullmatch(r"Concord: installing ftfy, .* failed: b; .*\n", ran.err)
+    lines_of_the_missing(ran, "b")
+    assert len(ran.pip) == len(PACKAGES), "one that fails does not keep the others away"
+
+
+def test_bare_asks_an_index_that_does_not_answer_once(clone: Clone) -> None:
+    said = "WARNING: Retrying (Retry(total=0)) after connection broken by 'NewConnectionError'\nERROR: No matching"
+    ran = clone.run(python=str(clone.python), PIP_STATUS="1", PIP_SAYS=said)
+    lines_of_the_missing(ran, "the package index does not answer")
+    assert len(ran.pip) == 1
 
 
 def test_bare_without_pip_names_the_packages(clone: Clone) -> None:
     without_pip(clone)
-    ran = clone.run(python=str(clone.python))
-    assert ran.status == 1
-    assert "install ftfy regex safetensors scipy for it yourself" in ran.err
+    lines_of_the_missing(clone.run(python=str(clone.python)), ".+ has no working pip")
 
 
 # The lists
@@ -567,7 +588,8 @@ def test_torch_is_pinned_and_torchvision_cannot_be_had() -> None:
 
 def test_hosts_are_asked_for_names_only() -> None:
     lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
-    names = [line for line in lines if not line.startswith("#")]
+    names = [line.partition("#")[0].strip() for line in lines if not line.startswith("#")]
     assert all(re.fullmatch("[a-z]+", name) for name in names)
+    assert all(len(line.partition("# ")[2]) > 20 for line in lines if line[0] != "#"), "each is explained"
     assert not {"torch", "torchvision", "numpy", "pillow"} & set(names)
     assert all(importlib.util.find_spec(name) for name in names)

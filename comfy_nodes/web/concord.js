@@ -10,6 +10,7 @@ const PICTURES = ["image/png", "image/jpeg", "image/webp", "image/avif"];
 const TEXTS = ["text", "positive", "negative", "prompt", "negative_prompt"];
 const OF_PROFILE = "as the profile";
 const MOST_STEPS = 1000;
+const SETTLED = 1000; // milliseconds without a graph that the page loads by itself
 const LEAST_HEIGHT = 120; // of a prompt box with its strip
 const replayed = new WeakSet();
 
@@ -116,6 +117,35 @@ async function dropped(event) {
   target.dispatchEvent(again);
 }
 
+/** Take the infotext that a gallery's "Open in ComfyUI" puts into the address, after the #. */
+function takeAddress() {
+  const found = /^#concord=(.+)/.exec(location.hash);
+  if (!found) return null;
+  history.replaceState(history.state, "", location.pathname + location.search);
+  try {
+    return decodeURIComponent(found[1]);
+  } catch {
+    return null;
+  }
+}
+
+async function openAddress(text) {
+  await openInfotext(text, "gallery").catch((error) => say("error", `The gallery's picture: ${error.message}`));
+}
+
+let waiting = takeAddress(); // until the page has loaded what it shows at first
+let settling = 0;
+addEventListener(
+  "hashchange",
+  (event) => {
+    const text = takeAddress();
+    if (text === null) return;
+    event.stopImmediatePropagation();
+    openAddress(text);
+  },
+  true,
+);
+
 app.registerExtension({
   name: "Concord",
   commands: [
@@ -133,6 +163,15 @@ app.registerExtension({
     style.textContent = STYLE;
     document.head.append(style);
     document.addEventListener("drop", dropped, true);
+  },
+  afterConfigureGraph() {
+    if (waiting === null) return;
+    clearTimeout(settling); // the page may load a default first, and then what was open before
+    settling = setTimeout(() => {
+      const text = waiting;
+      waiting = null;
+      openAddress(text);
+    }, SETTLED);
   },
   nodeCreated(node) {
     if (node.comfyClass?.startsWith("Concord")) markPrompts(node);

@@ -58,6 +58,11 @@ def save_image(
     return path
 
 
+def image_bytes(image: Picture, extension: str, generation: Generation) -> bytes:
+    """Return the file that ``save_image`` writes, for who sends or stores it otherwise; raises as that does."""
+    return _encode(image, extension, format_infotext(generation), {})
+
+
 def save_numbered(
     folder: str | Path,
     image: Picture,

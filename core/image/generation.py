@@ -34,7 +34,10 @@ class Generation:
 
     ``seed``: of this picture, not of the first of its batch.  ``size``: (width, height) of the first pass.
     ``ensd``: added to the seed for the noise of the steps.  ``rng``: where noise is drawn, ``GPU``, ``CPU``
-    or ``NV``.  ``template``: the prompt before wildcards.  ``ngms``: negative guidance minimum sigma.
+    or ``NV``.  ``template``: the prompt before wildcards.  ``ngms``: negative guidance minimum sigma, below
+    which every second call goes without the negative prompt, with ``ngms_all_steps`` each.
+    ``skip_early_cfg``: the share of the run that begins without it.  ``pad_conds``, ``pad_conds_v0``: A1111's
+    ways to bring prompts to one length.  ``old_timelines``: numbers of prompt edits as before A1111 1.6.
     ``extras``: keys of other programs with their values, in order.  ``source``: the line of settings that the
     record was read from; it lets what nobody changed be written back to the letter, and takes no part in
     comparison.
@@ -49,6 +52,9 @@ class Generation:
     emphasis: str | None = None
     clip_skip: int | None = None
     networks: Networks = field(default_factory=Networks)
+    pad_conds: bool | None = None
+    pad_conds_v0: bool | None = None
+    old_timelines: bool | None = None
 
     steps: int | None = None
     sampler: str | None = None
@@ -59,6 +65,8 @@ class Generation:
     distilled_cfg: float | None = None
     image_cfg: float | None = None
     ngms: float | None = None
+    ngms_all_steps: bool | None = None
+    skip_early_cfg: float | None = None
 
     seed: int | None = None
     variation: Variation | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -44,6 +44,19 @@ def parse_settings(line: str) -> Generation:
     return _read_settings(line)
 
 
+def unit_texts(
+    units: Sequence[DetailerUnit], first: int = 0, *, shown: Container[str] = ()
+) -> dict[str, str]:
+    """Return key → text of detailer units, the first of them being number ``first`` (from 0) of a picture's.
+
+    What is as by default is left out, unless ``shown`` has its key.
+    """
+    texts: dict[str, str] = {}
+    for place, unit in enumerate(units, first):
+        texts |= _texts(unit, UNIT, shown, unit_label("{}", place))
+    return texts
+
+
 def _settings_line(generation: Generation) -> str:
     before = _read_settings(generation.source)
     unchanged = replace(generation, prompt="", negative_prompt="")
@@ -58,9 +71,7 @@ def _pairs(generation: Generation, shown: Container[str]) -> dict[str, str]:
     """Return label → text in A1111's order; of a field and an extra with one label the field is written."""
     if generation.concord is not None and generation.concord.profile is not None:
         shown = {*PROFILED, *(label for label in KEYS if label in shown)}
-    first = _texts(generation, FIRST, shown)
-    for i, unit in enumerate(generation.detailer):
-        first |= _texts(unit, UNIT, shown, f"{{}}{_ordinal(i)}")
+    first = _texts(generation, FIRST, shown) | unit_texts(generation.detailer, shown=shown)
     last = _texts(generation, LAST, shown)
     extras = {label: text for label, text in generation.extras if label not in first and label not in last}
     return first | extras | last
@@ -83,11 +94,11 @@ def _texts(
     return texts
 
 
-def _ordinal(i: int) -> str:
-    """Return the suffix of unit ``i``: nothing, `` 2nd``, `` 3rd``, … `` 21st``."""
+def unit_label(label: str, i: int) -> str:
+    """Return the ``label`` of detailer unit ``i``, from 0: as it is, with `` 2nd``, `` 3rd``, … `` 21st``."""
     n = i + 1
     ending = "th" if n % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(n % 10, "th")
-    return f" {n}{ending}" if i else ""
+    return f"{label} {n}{ending}" if i else label
 
 
 def _ordered(labels: list[str], order: list[str]) -> list[str]:

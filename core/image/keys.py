@@ -46,6 +46,10 @@ SIZE_MODES = ("Off", "Strict (SDXL only)", "Free")
 
 RESIZE_MODES = ("just resize", "crop and resize", "resize and fill", "just resize (latent upscale)")
 """How A1111 brings a picture to the size of the run."""
+SKIP_TYPES = ("time_uniform", "time_quadratic", "logSNR")
+"""How the steps of UniPC lie, in A1111's words: even in time, in its square root, in log SNR."""
+UNI_PC_VARIANTS = ("bh1", "bh2", "vary_coeff")
+"""UniPC's kinds of coefficients, in A1111's words."""
 REFINED = ("second pass", "first pass", "both passes")
 """Which passes of a run with hires have a refiner, in A1111's words."""
 SWITCHES = ("webui_noise", "webui_calls", "comfyui_steps")
@@ -114,6 +118,8 @@ FIRST = (
     _key("Concord batch position", "concord.batch_position", whole(0)),
     _key("Concord resize mode", "concord.resize_mode", _one_of(*RESIZE_MODES), RESIZE_MODES[0]),
     _key("Concord exact steps", "concord.exact_steps", FLAG, False),
+    _key("Concord comma backtrack", "concord.comma_backtrack", whole(0)),
+    _key("Concord recipe", "concord.recipe", TEXT),
     _key("Soft inpainting enabled", "inpaint.soft", FLAG, False),
     _key("Soft inpainting schedule bias", "inpaint.soft_bias", number(0)),
     _key("Soft inpainting preservation strength", "inpaint.soft_preservation", number(0)),
@@ -223,13 +229,25 @@ LAST = (
     _key("Schedule rho", "schedule_options.rho", number(0), 0),
     _key("Discard penultimate sigma", "schedule_options.discard_penultimate", FLAG, False),
     _key("SGM noise multiplier", "schedule_options.sgm_noise", FLAG, False),
+    _key("Downcast alphas_cumprod", "schedule_options.downcast_alphas", FLAG, False),
     _key("Noise Schedule", "schedule_options.noise_schedule", TEXT, "Default"),
+    _key("Beta schedule alpha", "schedule_options.beta_alpha", number(0)),
+    _key("Beta schedule beta", "schedule_options.beta_beta", number(0)),
+    _key("UniPC skip type", "schedule_options.uni_pc_skip_type", _one_of(*SKIP_TYPES), SKIP_TYPES[0]),
     _key("Eta", "sampler_options.eta", number()),
     _key("Eta DDIM", "sampler_options.eta_ddim", number()),
     _key("Sigma churn", "sampler_options.s_churn", number(), 0),
     _key("Sigma tmin", "sampler_options.s_tmin", number(), 0),
     _key("Sigma tmax", "sampler_options.s_tmax", number()),
     _key("Sigma noise", "sampler_options.s_noise", number(), 1),
+    _key("UniPC variant", "sampler_options.uni_pc_variant", _one_of(*UNI_PC_VARIANTS), UNI_PC_VARIANTS[0]),
+    _key("UniPC order", "sampler_options.uni_pc_order", whole(1), 3),
+    _key("UniPC lower order final", "sampler_options.uni_pc_lower_order_final", FLAG, True),
+    _key("NGMS all steps", "ngms_all_steps", FLAG, False),
+    _key("Skip Early CFG", "skip_early_cfg", STRENGTH, 0),
+    _key("Pad conds", "pad_conds", FLAG, False),
+    _key("Pad conds v0", "pad_conds_v0", FLAG, False),
+    _key("Old prompt editing timelines", "old_timelines", FLAG, False),
     _key("Emphasis", "emphasis", TEXT, "Original"),
     _key("Lora hashes", "networks.loras", HASHES, ()),
     _key("TI hashes", "networks.embeddings", HASHES, ()),

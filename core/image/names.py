@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
+OURS = " (Concord)"
+"""What stands after a label in a web UI that has a sampler or schedule of that label itself."""
+
 
 class Labelled(Protocol):
     """An entry of a registry: it has a label beside its name."""
@@ -54,6 +57,7 @@ def scheduler_name(label: str) -> str:
 
 def split_fused(sampler: str) -> tuple[str, str] | None:
     """Return (sampler, scheduler) names of an old label that holds both (``DPM++ 2M Karras``), else None."""
+    sampler = _bare(sampler)
     folded = sampler.casefold()
     for name, entry in _schedulers().items():
         suffix = f" {entry.label}".casefold()
@@ -69,8 +73,14 @@ def _label(name: str, registry: Mapping[str, Labelled]) -> str:
 
 
 def _name(label: str, registry: Mapping[str, Labelled]) -> str:
-    folded = label.casefold()
+    folded = _bare(label).casefold()
     for name, entry in registry.items():
         if entry.label.casefold() == folded:
             return name
     return registry[folded].name if folded in registry else label
+
+
+def _bare(label: str) -> str:
+    """Return ``label`` without the mark of ours."""
+    ours = label.casefold().endswith(OURS.casefold())
+    return label[: -len(OURS)] if ours else label

@@ -23,7 +23,7 @@ class Variation:
 
 @dataclass(frozen=True, kw_only=True)
 class SamplerOptions:
-    """Options of the sampler, in the symbols of Karras et al. and k-diffusion."""
+    """Options of the sampler, in the symbols of Karras et al. and k-diffusion; UniPC's in A1111's words."""
 
     eta: float | None = None
     eta_ddim: float | None = None
@@ -31,6 +31,9 @@ class SamplerOptions:
     s_tmin: float | None = None
     s_tmax: float | None = None
     s_noise: float | None = None
+    uni_pc_variant: str | None = None
+    uni_pc_order: int | None = None
+    uni_pc_lower_order_final: bool | None = None
 
     def __post_init__(self) -> None:
         """Check the fields; raises ``BadValue``."""
@@ -39,7 +42,11 @@ class SamplerOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class ScheduleOptions:
-    """Options of the schedule; ``sgm_noise``: the first noise is scaled by ``sqrt(1 + sigma**2)``."""
+    """Options of the schedule; ``sgm_noise``: the first noise is scaled by ``sqrt(1 + sigma**2)``.
+
+    ``downcast_alphas``: the model's table is made in half precision.  ``noise_schedule``: "Zero Terminal SNR"
+    brings that table to zero terminal SNR.  ``beta_alpha``, ``beta_beta``: of Beta.
+    """
 
     sigma_max: float | None = None
     sigma_min: float | None = None
@@ -47,6 +54,10 @@ class ScheduleOptions:
     discard_penultimate: bool | None = None
     sgm_noise: bool | None = None
     noise_schedule: str | None = None
+    downcast_alphas: bool | None = None
+    beta_alpha: float | None = None
+    beta_beta: float | None = None
+    uni_pc_skip_type: str | None = None
 
     def __post_init__(self) -> None:
         """Check the fields; raises ``BadValue``."""
@@ -236,7 +247,9 @@ class ConcordSettings:
     of the list.  ``sampler_options``, ``schedule_options``: (name, value) of the options that have no key of
     their own.  ``batch_size`` and ``batch_position`` (from 0): where noise is drawn for a batch as
     a whole, a picture needs its place in it.  ``resize_mode``: of the first picture, in A1111's words.
-    ``exact_steps``: A1111's "do exactly the amount of steps" in image to image.
+    ``exact_steps``: A1111's "do exactly the amount of steps" in image to image.  ``comma_backtrack``: tokens
+    behind the last comma that may move to the next chunk, 0 … 74, A1111's "prompt word wrap length limit".
+    ``recipe``: the name of the settings that were begun with, in ``core.recipes``.
     """
 
     version: str | None = None
@@ -254,6 +267,8 @@ class ConcordSettings:
     batch_position: int | None = None
     resize_mode: str | None = None
     exact_steps: bool | None = None
+    comma_backtrack: int | None = None
+    recipe: str | None = None
 
     def __post_init__(self) -> None:
         """Check the fields; raises ``BadValue``."""

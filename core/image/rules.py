@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from .model_ref import ModelRef
 from .names import sampler_label, sampler_name, scheduler_label, scheduler_name
@@ -17,6 +17,8 @@ _SIDES = re.compile(r"([0-9]+)\s*[xX×]\s*([0-9]+)")
 _HASHED = re.compile(r"([^\s:,](?:[^:,\n]*[^\s:,])?): ([0-9A-Za-z]+)")
 
 
+Kind = Literal["text", "whole", "number", "flag", "sides", "list"]
+"""What a value is: one text, a whole or any number, True or False, (width, height), or several things in one."""
 Option = bool | int | float | str
 Options = tuple[tuple[str, Option], ...]
 """Names and values of options of a sampler or a schedule."""
@@ -26,9 +28,10 @@ Options = tuple[tuple[str, Option], ...]
 class Rule:
     """One kind of value: ``read`` raises ``ValueError`` on text that is none, ``write`` may give None.
 
-    ``wants`` says what is accepted.
+    ``wants`` says what is accepted, ``kind`` what a value is.
     """
 
+    kind: Kind = "text"
     read: Callable[[str], object]
     write: Callable[[Any], str | None] = str
     accepts: Callable[[Any], bool]
@@ -54,7 +57,7 @@ def whole(low: int | None = None) -> Rule:
         return isinstance(value, int) and not isinstance(value, bool) and (low is None or value >= low)
 
     wants = "a whole number" if low is None else f"a whole number, {low} or more"
-    return Rule(read=_read_whole, accepts=accepts, wants=wants)
+    return Rule(kind="whole", read=_read_whole, accepts=accepts, wants=wants)
 
 
 def number(low: float = -math.inf, high: float = math.inf) -> Rule:
@@ -66,7 +69,7 @@ def number(low: float = -math.inf, high: float = math.inf) -> Rule:
         return (isinstance(value, int) or math.isfinite(value)) and low <= value <= high
 
     bounds = "" if low == -math.inf else f", {low:g} or more" if high == math.inf else f" in {low:g}…{high:g}"
-    return Rule(read=_read_number, accepts=accepts, wants=f"a finite number{bounds}")
+    return Rule(kind="number", read=_read_number, accepts=accepts, wants=f"a finite number{bounds}")
 
 
 def _read_whole(text: str) -> int:
@@ -163,24 +166,36 @@ def _is_name(value: Any) -> bool:
 
 
 TEXT = Rule(read=str, accepts=_is_text, wants="text")
-FLAG = Rule(read=_read_flag, accepts=lambda value: isinstance(value, bool), wants="True or False")
+FLAG = Rule(
+    kind="flag", read=_read_flag, accepts=lambda value: isinstance(value, bool), wants="True or False"
+)
 SIZE = Rule(
-    read=_read_sides, write=_write_sides, accepts=_are_sides(1), wants="(width, height), each 1 or more"
+    kind="sides",
+    read=_read_sides,
+    write=_write_sides,
+    accepts=_are_sides(1),
+    wants="(width, height), each 1 or more",
 )
 RESIZE = Rule(
-    read=_read_sides, write=_write_sides, accepts=_are_sides(0), wants="(width, height), each 0 or more"
+    kind="sides",
+    read=_read_sides,
+    write=_write_sides,
+    accepts=_are_sides(0),
+    wants="(width, height), each 0 or more",
 )
 SAMPLER = Rule(read=sampler_name, write=sampler_label, accepts=_is_name, wants="the name of a sampler")
 SCHEDULER = Rule(
     read=scheduler_name, write=scheduler_label, accepts=_is_name, wants="the name of a scheduler"
 )
 HASHES = Rule(
+    kind="list",
     read=_read_hashes,
     write=_write_hashes,
     accepts=_are_hashed,
     wants="a tuple of ModelRef with names without ':' and ','",
 )
 OPTIONS = Rule(
+    kind="list",
     read=_read_options,
     write=_write_options,
     accepts=_are_options,

@@ -44,6 +44,26 @@ class UniPc:
             raise BadValue(f"start is {self.start!r}; pass 'euler' or 'midpoint'")
 
 
+@dataclass(frozen=True, kw_only=True)
+class UniPcTimesteps:
+    """What the web UIs' settings say of UniPC.
+
+    ``max_order``: 1 or more.  ``variant``: B(h) = h, "bh1", or exp(h) - 1, "bh2".  ``lower_order_final``: the
+    last steps fall back to order 1.
+    """
+
+    max_order: int = 3
+    variant: Literal["bh1", "bh2"] = "bh1"
+    lower_order_final: bool = True
+
+    def __post_init__(self) -> None:
+        """Check the record; raises ``BadValue``."""
+        if self.max_order < 1:
+            raise BadValue(f"max_order is {self.max_order}; pass 1 or more")
+        if self.variant not in ("bh1", "bh2"):
+            raise BadValue(f"variant is {self.variant!r}; pass 'bh1' or 'bh2', the others are not drawn")
+
+
 def bh_weights(lambdas: Sequence[float], variant: str, correct: bool) -> list[float]:
     """Return the weights of the denoised, for alpha 1, of a step from ``lambdas[-2]`` to ``lambdas[-1]``.
 
@@ -81,11 +101,14 @@ def _shares(places: list[float], h: float, scale: float, *, simple: bool) -> lis
 
 
 def plan_run(
-    sigmas: Sigmas, model: ModelSigmas, variant: str, options: UniPc, *, falling: bool
+    sigmas: Sigmas, model: ModelSigmas, variant: str, max_order: int, *, falling: bool, midpoint: bool
 ) -> list[Step]:
-    """Return the plan of a run over ``sigmas``, all above 0; ``falling``: the last steps lower the order."""
+    """Return the plan of a run over ``sigmas``, all above 0; ``falling``: the last steps lower the order.
+
+    ``midpoint``: the first step is one of its own, which is not corrected.
+    """
     n = len(sigmas) - 1
-    most = max(min(options.max_order, n - 1), 1)
+    most = max(min(max_order, n - 1), 1)
     lambdas = [model.log_snr(sigma) for sigma in sigmas]
     carries: list[float] = []
     predictors: list[list[float]] = []
@@ -99,7 +122,7 @@ def plan_run(
             continue
         used = lambdas[i - order + 1 : i + 2]
         predictors.append([alpha * weight for weight in bh_weights(used, variant, False)])
-        if i + 1 < n and not (i == 0 and options.start == "midpoint"):
+        if i + 1 < n and not (i == 0 and midpoint):
             correctors[i + 1] = [alpha * weight for weight in bh_weights(used, variant, True)]
     return fold(carries, predictors, correctors)
 
@@ -120,8 +143,9 @@ def run_uni_pc(
     falling = sigmas[-1] == 0 or options.start == "euler"
     if sigmas[-1] == 0:
         sigmas = (*sigmas[:-1], min(END, sigmas[-2] / 2))
-    plan = plan_run(sigmas, model, variant, options, falling=falling)
-    first = TwoStage(eta=0.0) if options.start == "midpoint" else None
+    midpoint = options.start == "midpoint"
+    plan = plan_run(sigmas, model, variant, options.max_order, falling=falling, midpoint=midpoint)
+    first = TwoStage(eta=0.0) if midpoint else None
     return run_plan(denoise, x, sigmas, plan, first, model=model, noise=noise, on_step=on_step)
 
 
@@ -134,6 +158,25 @@ def run_uni_pc(
     flow=False,
     timesteps=True,
 )
+def sample_uni_pc_timesteps(
+    denoise: Denoise,
+    x: Tensor,
+    sigmas: Sigmas,
+    *,
+    options: UniPcTimesteps,
+    model: ModelSigmas,
+    noise: Noise,
+    on_step: OnStep,
+) -> Tensor:
+    """Predict and correct as the web UIs' settings say."""
+    sigmas = away_from_one(sigmas, model)
+    falling = options.lower_order_final or sigmas[-1] == 0
+    if sigmas[-1] == 0:
+        sigmas = (*sigmas[:-1], min(END, sigmas[-2] / 2))
+    plan = plan_run(sigmas, model, options.variant, options.max_order, falling=falling, midpoint=False)
+    return run_plan(denoise, x, sigmas, plan, None, model=model, noise=noise, on_step=on_step)
+
+
 @sampler(
     name="uni_pc",
     label="UniPC (sigma)",

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import betaincinv  # pyright: ignore
 
 from ..errors import BadValue
 from .model import ModelSigmas
@@ -38,6 +37,8 @@ class Beta57(Beta):
 
 def quantiles(shares: Floats, options: Beta) -> Floats:
     """Return the quantiles of the distribution at ``shares`` in 0 … 1."""
+    from scipy.special import betaincinv  # noqa: PLC0415 - slow  # pyright: ignore
+
     return np.asarray(betaincinv(options.alpha, options.beta, shares), np.float64)
 
 

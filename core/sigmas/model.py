@@ -30,12 +30,14 @@ class ModelSigmas:
 
     ``table``: (N,) float32 on the CPU, strictly rising, above 0.  ``kind`` "ve": ``x = x0 + sigma * noise``;
     "flow": ``x = (1 - sigma) * x0 + sigma * noise`` with sigma up to 1.  ``shift``: of the flow.  A position
-    in the table is an ``index``, fractional between two entries (log-linear, as in k-diffusion).
+    in the table is an ``index``, fractional between two entries (log-linear, as in k-diffusion).  ``exact``: (N,)
+    float64, the table before it was rounded, where that is known; hosts take logs and alphas of it.
     """
 
     table: Tensor
     kind: Kind = "ve"
     shift: float = 1.0
+    exact: Tensor | None = None
 
     def __post_init__(self) -> None:
         """Check the table; raises ``BadValue``."""
@@ -93,8 +95,44 @@ class ModelSigmas:
         """Return the table as A1111 has it, made from squared alphas in float32: other in the sixth digit."""
         if self.is_flow:
             return self
-        squared = (1 / (1 + self.table.double() ** 2)).float()
+        squared = self._squared_alphas.float()
         return ModelSigmas(((1 - squared) / squared).sqrt(), self.kind, self.shift)
+
+    def with_half_alphas(self) -> ModelSigmas:
+        """Return the table as A1111 made it of squared alphas in half precision ("downcast alphas").
+
+        Source: A1111 1.9.4, before 1.7 of models loaded in half precision.
+        """
+        if self.is_flow:
+            return self
+        squared = self._squared_alphas.half()
+        return ModelSigmas(((1 - squared) / squared).sqrt().float(), self.kind, self.shift)
+
+    def with_zero_snr(self) -> ModelSigmas:
+        """Return the table brought to zero terminal SNR, one that is so already as it is.
+
+        Source: Lin et al. 2024 (arXiv:2305.08891), Algorithm 1; the last alpha is ``ZSNR_LAST_ALPHA``.
+        """
+        squared = self._squared_alphas
+        if self.is_flow or float(squared[-1]) <= 2 * ZSNR_LAST_ALPHA:
+            return self
+        exact = _to_zero(squared)
+        return ModelSigmas(exact.float(), self.kind, self.shift, exact)
+
+    @property
+    def _squared_alphas(self) -> Tensor:
+        known = self.table.double() if self.exact is None else self.exact
+        return 1 / (1 + known**2)
+
+    @cached_property
+    def float32_logs(self) -> Tensor:
+        """Return the logs of the table as hosts hold them, (N,) float32."""
+        return self.table.log() if self.exact is None else self.exact.log().float()
+
+    def float32_at(self, places: Tensor) -> Tensor:
+        """Return sigma at fractional ``places`` of the table, float32, to the last bit as hosts compute it."""
+        logs, share = self.float32_logs, places.frac()
+        return ((1 - share) * logs[places.floor().long()] + share * logs[places.ceil().long()]).exp()
 
     @property
     def is_flow(self) -> bool:
@@ -191,13 +229,20 @@ def _alphas_cumprod() -> Tensor:
 @lru_cache(maxsize=1)
 def _sd() -> ModelSigmas:
     squared = _alphas_cumprod()
-    return ModelSigmas(((1 - squared) / squared).sqrt().float())
+    exact = ((1 - squared) / squared).sqrt()
+    return ModelSigmas(exact.float(), exact=exact)
 
 
 @lru_cache(maxsize=1)
 def _zsnr() -> ModelSigmas:
-    alphas = _alphas_cumprod().sqrt()
+    exact = _to_zero(_alphas_cumprod())
+    return ModelSigmas(exact.float(), exact=exact)
+
+
+def _to_zero(squared: Tensor) -> Tensor:
+    """Return the sigmas (N,) float64 of squared alphas (N,) float64 stretched to end in zero."""
+    alphas = squared.sqrt()
     first, last = alphas[0], alphas[-1]
     squared = ((alphas - last) * first / (first - last)) ** 2
     squared[-1] = ZSNR_LAST_ALPHA
-    return ModelSigmas(((1 - squared) / squared).sqrt().float())
+    return ((1 - squared) / squared).sqrt()

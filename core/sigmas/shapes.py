@@ -68,7 +68,6 @@ class LinearQuadratic:
     name="linear_quadratic",
     label="Linear Quadratic",
     source="Polyak et al. 2024, arXiv:2410.13720, sec. 3.4.2",
-    same_in=("comfyui",),
     made_for="flow",
 )
 def linear_quadratic(n: int, model: ModelSigmas, options: LinearQuadratic) -> Floats:
@@ -82,6 +81,13 @@ def linear_quadratic(n: int, model: ModelSigmas, options: LinearQuadratic) -> Fl
     bend = lack / (half * rest**2)
     gone = bend * steps**2 + (slope - 2 * lack / rest**2) * steps + bend * half**2
     return model.sigma_max * (1 - np.where(steps < half, slope * steps, gone))
+
+
+@host_form("linear_quadratic", "comfyui")
+def linear_quadratic_comfyui(n: int, model: ModelSigmas, options: LinearQuadratic) -> Floats:
+    """Return ComfyUI's list, multiplied in float32."""
+    shares = (linear_quadratic(n, model, options) / model.sigma_max).astype(np.float32)
+    return np.append(shares * np.float32(model.sigma_max), 0.0).astype(np.float64)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-import numpy as np
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
 
+import numpy as np
+import torch
+
+from ..errors import unknown
 from .model import ModelSigmas
 from .schedule import Floats, host_form, scheduler
+
+SkipType = Literal["time_uniform", "time_quadratic", "logSNR"]
+"""How UniPC's times lie: even, even in their square root, or even in log SNR."""
 
 
 def at(model: ModelSigmas, indices: Floats) -> Floats:
@@ -23,7 +32,6 @@ def entries(model: ModelSigmas, indices: list[int]) -> Floats:
     label="Normal",
     aliases=("uniform",),
     source="even timesteps from the last to the first, both included",
-    same_in=("webui", "reforge"),
 )
 def normal(n: int, model: ModelSigmas) -> Floats:
     """Return sigma at n even timesteps, ``sigma_max`` and ``sigma_min`` included."""
@@ -34,11 +42,30 @@ def normal(n: int, model: ModelSigmas) -> Floats:
     name="sgm_uniform",
     label="SGM Uniform",
     source="even timesteps with the first left out, as in Stability's generative-models",
-    same_in=("webui", "reforge"),
 )
 def sgm_uniform(n: int, model: ModelSigmas) -> Floats:
     """Return sigma at the first n of n+1 even timesteps: the jump to 0 starts high."""
     return at(model, np.linspace(len(model.values) - 1, 0, n + 1)[:-1])
+
+
+@host_form("normal", "webui", "reforge")
+def normal_webui(n: int, model: ModelSigmas) -> Floats:
+    """Return the web UIs' list, computed in float32."""
+    return np.append(_at_float32(model, len(model.values) - 1, n), 0.0)
+
+
+@host_form("sgm_uniform", "webui", "reforge")
+def sgm_uniform_webui(n: int, model: ModelSigmas) -> Floats:
+    """Return the web UIs' list, computed in float32."""
+    return np.append(_at_float32(model, len(model.values) - 1, n + 1)[:-1], 0.0)
+
+
+def _at_float32(model: ModelSigmas, begin: int, count: int) -> Floats:
+    """Return sigma at ``count`` even positions from entry ``begin`` to the first, as float32 has it.
+
+    To the last bit as the hosts: a Brownian path that is asked at other times gives other noise.
+    """
+    return np.asarray(model.float32_at(torch.linspace(begin, 0, count)), np.float64)
 
 
 @host_form("normal", "comfyui")
@@ -56,7 +83,7 @@ def sgm_uniform_comfyui(n: int, model: ModelSigmas) -> Floats:
 def _comfy_times(model: ModelSigmas, count: int) -> Floats:
     """Return sigma at ``count`` even values of ComfyUI's ``timestep``; a flow shifts its last sigma twice."""
     if not model.is_flow:
-        return at(model, np.linspace(len(model.values) - 1, 0, count))
+        return _at_float32(model, len(model.values) - 1, count)
     t = np.linspace(model.sigma_max, model.sigma_min, count)
     return model.shift * t / (1 + (model.shift - 1) * t)
 
@@ -119,29 +146,45 @@ def ddim_timesteps_webui(n: int, model: ModelSigmas) -> Floats:
     return np.array([model.values[min(1 + k, size - 1)] for k in range(0, size, size // n)][::-1])
 
 
+@dataclass(frozen=True, kw_only=True)
+class UniPcTimes:
+    """How the times of UniPC lie, in the words of its authors' program."""
+
+    skip_type: SkipType = "time_uniform"
+
+    def __post_init__(self) -> None:
+        """Check the word; raises ``BadValue``."""
+        if self.skip_type not in get_args(SkipType):
+            raise unknown("skip type", self.skip_type, get_args(SkipType))
+
+
 @scheduler(
     name="uni_pc_timesteps",
     label="UniPC (timesteps)",
     source="Zhao et al. 2023, arXiv:2302.04867, time_uniform",
     made_for="sd",
 )
-def uni_pc_timesteps(n: int, model: ModelSigmas) -> Floats:
+def uni_pc_timesteps(n: int, model: ModelSigmas, options: UniPcTimes) -> Floats:
     """Return sigma at n even times, log alpha being linear between entries, the last above 0 at the first."""
-    return times_between(model, len(model.values) - 1, n)
+    return times_between(model, len(model.values) - 1, n, options.skip_type)
 
 
 @host_form("uni_pc_timesteps", "webui", "reforge")
-def uni_pc_timesteps_webui(n: int, model: ModelSigmas) -> Floats:
+def uni_pc_timesteps_webui(n: int, model: ModelSigmas, options: UniPcTimes) -> Floats:
     """Return the list that UniPC of the web UIs walks: as many steps as DDIM has timesteps, to the first."""
     size = len(model.values)
-    return times_between(model, size - 1, len(range(0, size, size // n)) + 1)
+    return times_between(model, size - 1, len(range(0, size, size // n)) + 1, options.skip_type)
 
 
-def times_between(model: ModelSigmas, begin: int, count: int) -> Floats:
-    """Return sigma at ``count`` even positions from entry ``begin`` to the first, by log alpha."""
+def times_between(model: ModelSigmas, begin: int, count: int, skip_type: SkipType = "time_uniform") -> Floats:
+    """Return sigma at ``count`` positions from entry ``begin`` to the first, log alpha linear between entries."""
+    if skip_type == "logSNR":
+        return np.geomspace(model.values[begin], model.values[0], count)
     log_alpha = -0.5 * np.log1p(np.asarray(model.values) ** 2)
     size = len(log_alpha)
     places = np.linspace(begin, 0, count)
+    if skip_type == "time_quadratic":  # in times (i + 1) / size, of which the first is not 0
+        places = np.linspace(math.sqrt(begin + 1), 1.0, count) ** 2 - 1
     return np.sqrt(np.expm1(-2 * np.interp(places, np.arange(size), log_alpha)))
 
 

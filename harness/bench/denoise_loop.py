@@ -23,7 +23,10 @@ class _Timed:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         started = time.perf_counter()
         try:
-            return self.unet(*args, **kwargs)
+            out = self.unet(*args, **kwargs)
+            if self.unet.device.type == "cuda":
+                torch.cuda.synchronize()
+            return out
         finally:
             self.seconds += time.perf_counter() - started
 
@@ -33,28 +36,29 @@ class _Timed:
 
 def run(pipeline: Pipeline | None = None) -> dict[str, float]:
     """Return ``outside_unet``, the least share seen in some runs of the embedded model at 128 x 128."""
-    source = pipeline or Pipeline.load()
-    unet = _Timed(source.model.unet)
-    timed = Pipeline(source.model)
-    timed.model = dataclasses.replace(source.model, unet=unet)  # pyright: ignore[reportArgumentType]
-    shares: list[float] = []
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        for _ in range(REPEATS + 1):
-            shares.append(_share(timed, unet))
+        return {"outside_unet": outside_unet(pipeline or Pipeline.load())}
     finally:
         torch.set_num_threads(threads)
-    return {"outside_unet": min(shares[1:])}
 
 
-def _share(pipeline: Pipeline, unet: _Timed) -> float:
+def outside_unet(source: Pipeline, size: tuple[int, int] | None = None) -> float:
+    """Return the least share seen in some runs of ``source`` at ``size`` (width, height), its own unless given."""
+    unet = _Timed(source.model.unet)
+    timed = Pipeline(source.model)
+    timed.model = dataclasses.replace(source.model, unet=unet)  # pyright: ignore[reportArgumentType]
+    return min([_share(timed, unet, size) for _ in range(REPEATS + 1)][1:])
+
+
+def _share(pipeline: Pipeline, unet: _Timed, size: tuple[int, int] | None) -> float:
     """Return the share of the time between the first and the last step that was not spent in ``unet``."""
     marks: list[tuple[float, float]] = []
 
     def watch(*_: object) -> None:
         marks.append((time.perf_counter(), unet.seconds))
 
-    pipeline("a red circle and a blue square", steps=STEPS, seed=1, watch=watch)
+    pipeline("a red circle and a blue square", steps=STEPS, seed=1, size=size, watch=watch)
     (start, before), (end, after) = marks[0], marks[-1]
     return 1 - (after - before) / (end - start)

@@ -1,18 +1,26 @@
-"""How long a prompt takes to be read, and how many chunks go through the text encoder."""
+"""How long a prompt takes to be read, how many chunks go through the text encoder, and compel's time for the same."""
 
 from __future__ import annotations
 
+import importlib.util
+import logging
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ...core.prompt import Insert, Tokenizer, clip_tokenizer, encode, parse_schedule, parse_weights, plan
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+log = logging.getLogger(__name__)
+
 REPEATS = 50
 STEPS = 28
+COMPARED = 12
+"""Weighted tags of the prompt that compel reads too: one chunk of them."""
 
 
 def tags(count: int, weighted: int = 0, edited: int = 0) -> str:
@@ -63,7 +71,31 @@ def run() -> dict[str, float]:
         encoder = _Counting()
         encode(plan(text, steps), encoder)
         figures[name] = encoder.rows
-    return figures
+    return figures | compel_times()
+
+
+def compel_times(rounds: int = 5) -> dict[str, float]:
+    """Return milliseconds to read and encode a weighted prompt with the embedded model, and the ratio to compel's."""
+    if importlib.util.find_spec("compel") is None:
+        log.warning("no ratio to compel; `pip install --no-deps compel pyparsing` brings it")
+        return {}
+    from compel import Compel  # pyright: ignore[reportMissingImports]
+
+    from ..models import load_model
+    from ..pipeline import DEMO
+    from .generate import diffusers_pipeline
+    from .sampling import ratio, seconds
+
+    with tempfile.TemporaryDirectory() as folder:
+        peer: Any = diffusers_pipeline(Path(folder))
+        theirs: Any = Compel(
+            tokenizer=peer.tokenizer, text_encoder=peer.text_encoder, truncate_long_prompts=False
+        )
+        encoders = load_model(DEMO).text_encoders
+        ours = ", ".join(f"(tag number {i}:1.{i % 9 + 1})" for i in range(COMPARED))
+        same = ", ".join(f"(tag number {i})1.{i % 9 + 1}" for i in range(COMPARED))
+        times = seconds(lambda: encode(plan(ours, STEPS), encoders), lambda: theirs(same), rounds=rounds)
+    return {"ms_weighted_prompt": 1e3 * sorted(times[0])[rounds // 2], "ratio_compel": ratio(times)}
 
 
 def read(text: str) -> None:

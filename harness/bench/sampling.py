@@ -1,19 +1,17 @@
-"""What the sampling core adds to a step: latent-sized operations, waits, and time against k-diffusion and torchsde.
+"""What the sampling core adds to a step: latent-sized operations, waits, and time against k-diffusion.
 
-Of k-diffusion only `sampling.py` is taken, loaded by itself: the package wants torchvision.  Where k-diffusion or
-torchsde is not installed, our own figures come alone.
+Of k-diffusion only `sampling.py` is taken, loaded by itself: the package wants torchvision.  Where it is not
+installed, our own figures come alone.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import logging
-import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from types import ModuleType
@@ -24,7 +22,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ...core.sampling import SAMPLERS, brownian, sample
+from ...core.sampling import SAMPLERS, sample
 from ...core.sigmas import ModelSigmas, get_sigmas
 from ...core.sigmas.model import floats
 
@@ -34,9 +32,6 @@ STEPS = 20
 ROUNDS = 15
 BATCHES = (1, 4)
 SIDE = 128
-PATHS = 15
-"""How many of our Brownian motions are timed against one of torchsde's."""
-PEERS = ("k_diffusion", "torchsde")
 SHARED = (
     "euler",
     "euler_ancestral",
@@ -62,12 +57,8 @@ def run() -> dict[str, float]:
     ``b1``, ``b4``: latents of 1 x 4 x 128 x 128 and 4 x 4 x 128 x 128.  ``waits`` leaves out dpm_adaptive, which
     must.  Times are medians over rounds in which both sides take turns.
     """
-    missing = [name.replace("_", "-") for name in PEERS if importlib.util.find_spec(name) is None]
-    if missing:
-        log.warning(
-            "no ratios to %s, not installed here; `pip install --no-deps k-diffusion torchsde trampoline` brings them",
-            " and ".join(missing),
-        )
+    if importlib.util.find_spec("k_diffusion") is None:
+        log.warning("no ratios to k-diffusion; `pip install --no-deps k-diffusion trampoline` brings it")
     figures: dict[str, float] = {"waits": 0}
     for name in SAMPLERS:
         figures[f"ops_{name}"], waits = counted(name)
@@ -76,7 +67,7 @@ def run() -> dict[str, float]:
     for batch in BATCHES:
         for name in SHARED:
             figures |= sampler_times(theirs, name, batch)
-    return figures | brownian_times()
+    return figures
 
 
 # What is run
@@ -259,38 +250,6 @@ def sampler_times(module: ModuleType | None, name: str, batch: int, rounds: int 
     figures = {f"us_{name}_b{batch}": 1e6 * median(times[0]) / STEPS}
     if module is not None:
         figures[f"ratio_{name}_b{batch}"] = ratio(times)
-    return figures
-
-
-def brownian_times(rounds: int = 3) -> dict[str, float]:
-    """Return microseconds a step of our Brownian noise and, if torchsde is installed, the ratio to its tree."""
-    shape = (4, SIDE, SIDE)
-    sigmas = get_sigmas("karras", STEPS, ModelSigmas.sd())
-    places = [round(sigma, 6) for sigma in floats(sigmas[:-1])]  # as torchsde rounds them
-    steps = list(pairwise(places))
-
-    def path() -> None:
-        # Many times, so that it takes about as long as a tree and meets the same load.
-        for seed in range(PATHS):
-            noise = brownian(sigmas, [seed], shape)
-            for sigma, sigma_next in steps:
-                noise(sigma, sigma_next)
-
-    works: list[Callable[[], object]] = [path]
-    if importlib.util.find_spec("torchsde") is not None:
-        import torchsde  # pyright: ignore[reportMissingImports]
-
-        def tree() -> None:
-            # As k-diffusion's BrownianTreeNoiseSampler makes and asks it.
-            motion: Any = torchsde.BrownianTree(places[-1], torch.zeros(1, *shape), places[0], entropy=1)
-            for sigma, sigma_next in steps:
-                motion(sigma_next, sigma).div_(math.sqrt(sigma - sigma_next))
-
-        works.append(tree)
-    times = seconds(*works, rounds=rounds)
-    figures = {"us_brownian": 1e6 * median(times[0]) / len(steps) / PATHS}
-    if len(works) > 1:
-        figures["ratio_brownian"] = ratio(times) / PATHS
     return figures
 
 

@@ -15,7 +15,9 @@ from torch import Tensor
 from ...core.errors import BadFile, BadValue
 from ...core.image import Generation, save_image, save_numbered
 from ...core.image.files import FORMATS
+from ...core.recipes import findings_of, fit_to_files
 from ..pipeline import Picture, Pipeline
+from ..recipe_files import files_there, kind_of
 from ..templates import batches, styled
 from .detailing import add_detailer_settings, with_detailer
 from .options import add_model_arguments, load_pipeline
@@ -83,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
 def check_counts(args: argparse.Namespace) -> None:
     """Raise ``BadValue`` for a count below 1."""
     for name in ("steps", "batch", "count", "clip_skip", "preview_every"):
-        if (value := getattr(args, name)) < 1:
+        if (value := getattr(args, name)) is not None and value < 1:
             raise BadValue(f"--{name.replace('_', '-')} is {value}; pass 1 or more")
 
 
@@ -111,7 +113,11 @@ def draw(args: argparse.Namespace, wanted: Generation, given: Input = NOTHING) -
     if args.preview:
         check_not_input(args.preview, given.files)
     pipeline = load_pipeline(args)
+    found = findings_of(wanted, kind_of(pipeline.model))
+    wanted, replaced = fit_to_files(wanted, files_there(args, pipeline.model))
     record = pipeline.complete(wanted, init_image=given.image, masked=given.mask is not None)
+    for line in (*replaced, *found):
+        _say(f"warning: {line}")
     place = Place(args.out, args.batch * args.count, given.files)
     steps = StepFiles(args.save_steps, given.files) if args.save_steps else None
     warned: set[str] = set()

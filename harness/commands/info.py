@@ -34,18 +34,18 @@ def run(args: argparse.Namespace) -> int:
             failed += 1
             print(f"error: {error}", file=sys.stderr)  # noqa: T201
             if args.json:
-                _say(json.dumps({"file": str(path), "error": str(error)}))
+                say(json.dumps({"file": str(path), "error": str(error)}))
             continue
         if args.json:
-            _say(json.dumps(as_json(path, generation)))
+            say(json.dumps(as_json(path, generation)))
             continue
         if len(args.images) > 1:
-            _say(f"{'' if i == 0 else chr(10)}{path}")
-        _say(format_infotext(generation) if args.infotext else "\n".join(lines(generation)))
+            say(f"{'' if i == 0 else chr(10)}{path}")
+        say(format_infotext(generation) if args.infotext else "\n".join(lines(generation)))
     return 1 if failed else 0
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
     """Print ``text`` without what would steer a terminal or cannot be written to it."""
     plain = "".join(
         "\ufffd" if unicodedata.category(sign) in ("Cc", "Cs") and sign not in "\n\t" else sign

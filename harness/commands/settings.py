@@ -8,11 +8,12 @@ from dataclasses import fields, replace
 from typing import Any
 
 from ...core.errors import BadValue
-from ...core.filled import DEFAULT_PROFILE, filled, profile_of
+from ...core.filled import DEFAULT_PROFILE, DEFAULT_STEPS, filled, profile_of
 from ...core.image import ConcordSettings, Generation, ScheduleOptions, Variation
 from ...core.options import OF_SAMPLER, OF_SCHEDULE, with_options
 from ...core.profiles import PROFILES
 from ...core.prompt import DIALECTS, EMPHASIS
+from ...core.recipes import PARTS, apply_recipe
 from ...core.run import sampling_of
 from ...core.seeds import RNG
 from ...core.sigmas import ModelSigmas
@@ -36,7 +37,13 @@ def add_sampling_settings(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("sampling")
     add = group.add_argument
     add("--profile", default=DEFAULT_PROFILE, metavar="NAME", help=_profiles())
-    add("--steps", type=int, default=20, help="sampling steps; default: 20")
+    add(
+        "--recipe",
+        metavar="NAME",
+        help="the settings of a model's card for what is not given here; sd-concord recipes lists them",
+    )
+    add("--without", action="append", choices=PARTS, default=[], help="leave this part of the recipe out")
+    add("--steps", type=int, help=f"sampling steps; default: {DEFAULT_STEPS}")
     add("--sampler", help="name or label, such as euler or 'Euler a'; default: dpmpp_2m")
     add("--scheduler", help="name or label, such as karras; default: the sampler's own")
     add("--cfg", type=float, help="CFG scale; default: 7, 4 for the embedded model, 1 for CFG++ samplers")
@@ -44,7 +51,7 @@ def add_sampling_settings(parser: argparse.ArgumentParser) -> None:
     add("--guidance-start", type=float, metavar="0…1", help="share of the run before guidance; default: 0")
     add("--guidance-end", type=float, metavar="0…1", help="share of the run that ends it; default: 1")
     add("--size", type=size, help="512 or 512x768 (width x height); default: the model's own")
-    add("--clip-skip", type=int, default=1, metavar="N", help="1 reads the last layer; default: 1")
+    add("--clip-skip", type=int, metavar="N", help="1 reads the last layer; default: 1")
     group = parser.add_argument_group("options of samplers and schedules")
     add = group.add_argument
     for name, what in _NUMBERS.items():
@@ -134,6 +141,10 @@ def record_of(args: argparse.Namespace, prompt: str, negative: str) -> Generatio
         clip_skip=args.clip_skip,
         concord=_own_settings(args),
     )
+    if args.recipe:
+        record = apply_recipe(args.recipe, record, without=args.without, is_image="image" in args)
+    elif args.without:
+        raise BadValue("--without is of a recipe; name it with --recipe NAME")
     if args.emphasis == profile_of(record).emphasis:
         record = replace(record, emphasis=None)
     named = filled(record)
@@ -141,7 +152,7 @@ def record_of(args: argparse.Namespace, prompt: str, negative: str) -> Generatio
     given: Mapping[str, Any] = {**numbers, **dict(args.option)}
     options = with_options(named, given)
     sampling_of(options, ModelSigmas.sd(), batch=args.batch)
-    return replace(options, cfg=args.cfg)
+    return replace(options, cfg=record.cfg)
 
 
 def _schedule_options(args: argparse.Namespace) -> ScheduleOptions | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -108,7 +108,7 @@ def with_hires(record: Generation, args: argparse.Namespace) -> Generation:
         for name, value in vars(args).items()
         if name.startswith("hires_") and name != "hires_denoise" and value is not None
     }
-    if args.hires is None:
+    if args.hires is None and record.hires is None:
         if given or args.hires_denoise is not None:
             name = next(iter(given), "hires_denoise").replace("_", "-")
             raise BadValue(f"--{name} needs the hires pass; add --hires SCALE or --hires WxH")
@@ -116,8 +116,11 @@ def with_hires(record: Generation, args: argparse.Namespace) -> Generation:
     named = {name.removeprefix("hires_"): value for name, value in given.items()}
     if "negative" in named:
         named["negative_prompt"] = named.pop("negative")
-    target = {"resize": args.hires} if isinstance(args.hires, tuple) else {"upscale": args.hires}
-    record = replace(record, hires=Hires(**target, **named), denoising_strength=args.hires_denoise)
+    if args.hires is not None:
+        by_size = isinstance(args.hires, tuple)
+        named |= {"resize": args.hires if by_size else None, "upscale": None if by_size else args.hires}
+    strength = record.denoising_strength if args.hires_denoise is None else args.hires_denoise
+    record = replace(record, hires=replace(record.hires or Hires(), **named), denoising_strength=strength)
     sampling_of(record, ModelSigmas.sd(), kind="hires", batch=args.batch)
     return record
 
@@ -135,9 +138,10 @@ def with_refiner(record: Generation, args: argparse.Namespace) -> Generation:
     )
     if own == Refiner():
         return record
-    if args.refiner is None:
+    if args.refiner is None and record.refiner is None:
         raise BadValue("options of the refiner need one; name it with --refiner FILE")
-    return replace(record, refiner=own)
+    given = {one.name: value for one in fields(own) if (value := getattr(own, one.name)) is not None}
+    return replace(record, refiner=replace(record.refiner or own, **given))
 
 
 def with_image(record: Generation, args: argparse.Namespace) -> Generation:

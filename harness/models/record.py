@@ -120,7 +120,8 @@ class Model:
         if self.betas == Betas():
             return ModelSigmas.zsnr() if self.ztsnr else ModelSigmas.sd()
         squared = self.alphas_cumprod
-        return ModelSigmas.from_table(((1 - squared) / squared).sqrt())
+        exact = ((1 - squared) / squared).sqrt()
+        return ModelSigmas(exact.float(), exact=exact)
 
     @cached_property
     def sha256(self) -> str:

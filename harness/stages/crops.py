@@ -15,12 +15,12 @@ from ...core.errors import BadValue
 from ...core.image.generation import Generation
 from ...core.image.masked_content import fill_masked, masked_latent
 from ...core.image.parts import Inpaint
+from ...core.passes import noisy_start
 from ...core.run import Sampling
 from ...core.sampling import Noise
 from ..denoise import GuidedDenoiser
 from .canvas import check_mask, check_picture, content_of
 from .codec import Floats, decode, encode
-from .drawing import noisy_start
 from .masking import Kept, MaskedDenoiser, finished, held_noise, is_hard, latent_mask
 
 if TYPE_CHECKING:
@@ -165,6 +165,7 @@ def _run(pipeline: Pipeline, crops: list[Crop], ready: list[_Ready], watch: Watc
         sampling,
         (shape[2] * stride, shape[1] * stride),
         before_call=pipeline.network_changes(first.texts),
+        empty=first.texts.empty,
     )
     steps = _joined([noise for _, noise in noises])
     with torch.inference_mode():

@@ -14,6 +14,7 @@ from torch import Tensor
 from ...core.image.generation import Generation
 from ...core.image.masked_content import masked_latent
 from ...core.image.parts import Inpaint, Networks
+from ...core.passes import noisy_start, texts_of_pass
 from ...core.profiles import Pass
 from ...core.run import Sampling
 from ...core.sampling import Noise
@@ -172,22 +173,3 @@ class _Leg:
     def masked(self, inner: PairDenoiser) -> PairDenoiser:
         """Return ``inner``, painting inside the mask alone where there is one."""
         return inner if self.kept is None else MaskedDenoiser(inner, self.kept, self.sampling)
-
-
-def texts_of_pass(record: Generation, kind: Pass) -> Generation:
-    """Return ``record`` with the prompts of a pass."""
-    hires = record.hires
-    if kind != "hires" or hires is None:
-        return record
-    return replace(
-        record,
-        prompt=hires.prompt or record.prompt,
-        negative_prompt=hires.negative_prompt or record.negative_prompt,
-    )
-
-
-def noisy_start(record: Generation, sampling: Sampling, noise: Tensor, latent: Tensor | None) -> Tensor:
-    """Return the noisy latent (B, C, h, w) of a pass: with the noise multiplier, and the web UIs' extra noise."""
-    if sampling.kind == "image" and record.noise_multiplier is not None:
-        noise = noise * record.noise_multiplier
-    return sampling.start(noise, latent, record.extra_noise or 0.0)

@@ -13,9 +13,9 @@ from torch.nn.functional import interpolate
 from ...core.errors import BadValue
 from ...core.filled import profile_of
 from ...core.image.generation import Generation
-from ...core.image.hires import HiresSize, cut_latent, hires_size
-from ...core.image.parts import Hires
+from ...core.image.hires import HiresSize, cut_latent
 from ...core.image.upscale import LATENT_UPSCALERS, upscale_image, upscale_latent
+from ...core.passes import DEFAULT_UPSCALER, size_of_hires
 from ...core.run import DEFAULT_STRENGTH
 from .canvas import canvas_of, filled_inpaint, picture_hash
 from .codec import encode, levels
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from .drawing import Drawing
 
 Pixels = NDArray[np.uint8]
-DEFAULT_UPSCALER = "Latent"
-DEFAULT_FACTOR = 2.0
-_SAME = ("Use same checkpoint", "")
 
 
 def draw_text(drawing: Drawing) -> list[Pixels]:
@@ -68,32 +65,6 @@ def _sized(drawing: Drawing, latent: Tensor) -> Tensor:
     return latent if tuple(latent.shape[2:]) == size else interpolate(latent, size=size, mode="bilinear")
 
 
-def complete_hires(record: Generation, stride: int = 8) -> Generation:
-    """Return ``record`` with what its hires pass needs filled in.
-
-    Raises ``BadValue`` for a target that is too small for a picture of multiples of ``stride``.
-    """
-    hires = record.hires
-    if hires is None:
-        return record
-    if hires.upscale is None and hires.resize is None:
-        hires = replace(hires, upscale=DEFAULT_FACTOR)
-    hires = replace(
-        hires,
-        upscaler=hires.upscaler or DEFAULT_UPSCALER,
-        steps=hires.steps or None,
-        checkpoint=None if hires.checkpoint in _SAME else hires.checkpoint,
-    )
-    strength = DEFAULT_STRENGTH if record.denoising_strength is None else record.denoising_strength
-    record = replace(record, hires=hires, denoising_strength=strength)
-    width, height = size_of_hires(record).final
-    if min(width, height) < stride:
-        raise BadValue(
-            f"the hires pass would be {width}x{height}; pass a factor or size that gives {stride} or more"
-        )
-    return record
-
-
 def complete_image(record: Generation, image: Pixels, *, masked: bool) -> Generation:
     """Return ``record`` with what image to image needs filled in; raises ``BadValue`` for what cannot be."""
     if record.hires is not None:
@@ -103,15 +74,6 @@ def complete_image(record: Generation, image: Pixels, *, masked: bool) -> Genera
     record = filled_inpaint(record, profile_of(record), masked=masked)
     strength = DEFAULT_STRENGTH if record.denoising_strength is None else record.denoising_strength
     return replace(record, denoising_strength=strength, init_image_hash=picture_hash(image))
-
-
-def size_of_hires(record: Generation) -> HiresSize:
-    """Return the sizes of a complete record's passes."""
-    assert record.size
-    own = record.hires or Hires()
-    if own.resize is not None and any(own.resize):
-        return hires_size(record.size, resize=own.resize)
-    return hires_size(record.size, upscale=own.upscale or DEFAULT_FACTOR)
 
 
 def run_size(image: Pixels, stride: int = 8) -> tuple[int, int]:

@@ -40,21 +40,26 @@ class SecondModels:
         Raises ``BadFile`` for one that is not there.
         """
         if name not in self._loaded:
-            self.add(name, self._load(self._find(name)))
+            self.add(name, self._load(find_model(name, self._folders)))
         return self._loaded[name]
 
-    def _find(self, name: str) -> Path:
-        path = Path(name).expanduser()
-        if path.exists():
-            return path
-        match = _HASHED.fullmatch(name)
-        wanted = match[1] if match else name
-        for folder in self._folders:
-            for found in _models(folder):
-                if wanted in (found.name, found.stem):
-                    return found
-        where = ", ".join(map(str, self._folders)) or "no folder"
-        raise BadFile(f"no model {name!r} (looked in {where}); pass its path")
+
+def find_model(name: str, folders: Sequence[Path]) -> Path:
+    """Return the file or folder of a model: a path, or a name as records have it of one in ``folders``.
+
+    Raises ``BadFile`` for one that is not there.
+    """
+    path = Path(name).expanduser()
+    if path.exists():
+        return path
+    match = _HASHED.fullmatch(name)
+    wanted = match[1] if match else name
+    for folder in folders:
+        for found in _models(folder):
+            if wanted in (found.name, found.stem):
+                return found
+    where = ", ".join(map(str, folders)) or "no folder"
+    raise BadFile(f"no model {name!r} (looked in {where}); pass its path")
 
 
 def _models(folder: Path) -> Iterable[Path]:

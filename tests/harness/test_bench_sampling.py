@@ -1,4 +1,4 @@
-"""What the sampling core adds to a step: operations and waits by count, times as ratios to k-diffusion and torchsde."""
+"""What the sampling core adds to a step: operations and waits by count, times as ratios to k-diffusion."""
 
 from __future__ import annotations
 
@@ -83,12 +83,6 @@ def test_what_is_timed_computes_the_same(k_diffusion, name):
     torch.testing.assert_close(mine, other, rtol=0, atol=1e-4)
 
 
-def test_brownian_noise_takes_at_most_a_fifteenth_of_torchsdes_time():
-    if importlib.util.find_spec("torchsde") is None:
-        pytest.skip("torchsde is not installed; `pip install torchsde` brings it")
-    assert least(lambda: 15 * sampling.brownian_times(rounds=1)["ratio_brownian"]) <= 1
-
-
 def test_works_take_turns_and_the_ratio_is_that_of_their_medians(monkeypatch):
     clock, order = [0.0], []
     monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
@@ -104,14 +98,14 @@ def test_works_take_turns_and_the_ratio_is_that_of_their_medians(monkeypatch):
     assert sampling.ratio(times) == 0.25
 
 
-def test_without_k_diffusion_and_torchsde_own_figures_come_alone(monkeypatch, caplog):
+def test_without_k_diffusion_own_figures_come_alone(monkeypatch, caplog):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     monkeypatch.setattr(sampling, "SIDE", 8)
     figures = sampling.run()
     assert figures["waits"] == 0
-    assert {f"ops_{name}" for name in SAMPLERS} | {"us_euler_b1", "us_lms_b4", "us_brownian"} <= set(figures)
+    assert {f"ops_{name}" for name in SAMPLERS} | {"us_euler_b1", "us_lms_b4"} <= set(figures)
     assert not [name for name in figures if name.startswith("ratio")]
-    assert "no ratios to k-diffusion and torchsde, not installed here; `pip install --no-deps" in caplog.text
+    assert "no ratios to k-diffusion; `pip install --no-deps" in caplog.text
 
 
 def test_loading_k_diffusion_leaves_no_stand_in(k_diffusion):

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import time
+import urllib.parse
 import urllib.request
 from pathlib import Path
 
@@ -413,3 +414,33 @@ def compressed(name):
 def test_the_page_reads_other_forms_and_survives_broken_ones(page, data, text):
     given = [f"/extensions/{PACK}/infotext.js", base64.b64encode(data).decode(), "image/png"]
     assert page.evaluate(READ, given)["text"] == text
+
+
+# A gallery's "Open in ComfyUI"
+
+
+def address(text):
+    return f"#concord={urllib.parse.quote(text)}"
+
+
+def test_the_address_of_a_gallery_opens_a_graph_beside_the_one_of_before(browser, opened, comfy):
+    page = browser.new_page(viewport={"width": 1500, "height": 950})
+    page.set_default_timeout(30_000)
+    page.goto(f"{comfy.url}/{address(INFOTEXT)}")
+    page.wait_for_function(READY)
+    wait_for_kinds(page, LOADED)
+    assert "#" not in page.url
+    workflows = "window.app.extensionManager.workflow.openWorkflows.length"
+    before = page.evaluate(workflows)
+    page.evaluate("(hash) => { location.hash = hash; }", address(INFOTEXT + REFINED))
+    wait_for_kinds(page, sorted([*LOADED, "ConcordRefiner", "CheckpointLoaderSimple"]))
+    assert page.evaluate(workflows) == before + 1
+    keep(page, "from-a-gallery")
+    page.close()
+
+
+def test_an_address_without_settings_is_said_to_have_none(page):
+    page.evaluate("(hash) => { location.hash = hash; }", address("just words"))
+    page.locator(".p-toast", has_text="the text has no settings").wait_for()
+    page.evaluate("() => { location.hash = '#concord=%E0%A4%A'; }")
+    assert page.evaluate(KINDS) == []

@@ -1,7 +1,9 @@
 """For tests alone: a script of A1111, Forge and reForge that shows what the host gives to its model.
 
 ``GET /concord-probe/calls`` answers with the model calls since ``POST /concord-probe/forget``, as a safetensors
-file: ``<call>/x`` (B, 4, h, w), ``<call>/sigma`` (B,), ``<call>/cond`` and ``<call>/uncond`` (rows, tokens, width).
+file: ``<call>/x`` (B, 4, h, w), ``<call>/sigma`` (B,), ``<call>/cond`` and ``<call>/uncond`` (rows, tokens, width),
+``<call>/denoised`` (B, 4, h, w), what guidance made of the call.  The script ``Concord Probe`` takes prompts and
+negative prompts of a batch, an image each, as two JSON lists.
 ``GET /concord-probe/modules`` names the modules of the package ``sd_concord`` that are loaded.
 
 Forge knows a model by the shapes of its UNet and takes the rest from a folder of configurations; the class below
@@ -12,14 +14,16 @@ import json
 import sys
 from pathlib import Path
 
+import gradio as gr
 import safetensors.torch
 import torch
 from fastapi import Response
-from modules import script_callbacks
+from modules import script_callbacks, scripts
 
 DEMO = Path(__file__).resolve().parents[1] / "demo"
 MOST_CALLS = 200
 calls: list[dict[str, torch.Tensor]] = []
+pending: list = []
 
 
 def know_the_embedded_model() -> None:
@@ -43,11 +47,35 @@ def know_the_embedded_model() -> None:
     model_list.models[:] = [Embedded, *others]
 
 
-def note(params) -> None:
-    if len(calls) < MOST_CALLS:
-        call = {"x": params.x, "sigma": params.sigma}
-        call |= {"cond": hidden(params.text_cond), "uncond": hidden(params.text_uncond)}
-        calls.append({name: value for name, value in call.items() if value is not None})
+def begin(params) -> None:
+    pending[:] = [params, params.x.clone(), params.sigma.clone()]
+
+
+def note(after) -> None:
+    """Take what a call was made with when it is over, and every extension's callback has been."""
+    if not pending or len(calls) >= MOST_CALLS:
+        return
+    params, x, sigma = pending
+    pending.clear()
+    call = {"x": x, "sigma": sigma, "denoised": after.x}
+    call |= {"cond": hidden(params.text_cond), "uncond": hidden(params.text_uncond)}
+    calls.append({name: value for name, value in call.items() if value is not None})
+
+
+class PromptsPerImage(scripts.Script):
+    def title(self):
+        return "Concord Probe"
+
+    def show(self, is_img2img):
+        return scripts.AlwaysVisible
+
+    def ui(self, is_img2img):
+        return [gr.Textbox(value="[]", visible=False), gr.Textbox(value="[]", visible=False)]
+
+    def process(self, p, prompts, negatives):
+        for name, given in (("all_prompts", prompts), ("all_negative_prompts", negatives)):
+            if texts := json.loads(given):
+                setattr(p, name, texts)
 
 
 def hidden(cond):
@@ -58,6 +86,7 @@ def hidden(cond):
 def add_routes(_demo, app) -> None:
     def forget() -> None:
         calls.clear()
+        pending.clear()
 
     def called() -> Response:
         flat = {
@@ -76,5 +105,6 @@ def add_routes(_demo, app) -> None:
 
 
 know_the_embedded_model()
-script_callbacks.on_cfg_denoiser(note)
+script_callbacks.on_cfg_denoiser(begin)
+script_callbacks.on_cfg_after_cfg(note)
 script_callbacks.on_app_started(add_routes)

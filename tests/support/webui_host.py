@@ -65,10 +65,14 @@ _CLIP_L = {
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
-    """A model call: ``x`` (B, 4, h, w), ``sigma`` (B,), ``cond`` and ``uncond`` (rows, tokens, width)."""
+    """A model call: ``x`` (B, 4, h, w), ``sigma`` (B,), ``cond`` and ``uncond`` (rows, tokens, width).
+
+    ``denoised``: what guidance made of it.
+    """
 
     x: Tensor
     sigma: Tensor
+    denoised: Tensor
     cond: Tensor
     uncond: Tensor | None = None
 
@@ -101,7 +105,8 @@ class WebUIHost:
             free.bind(("127.0.0.1", 0))
             port = str(free.getsockname()[1])
         self.url = f"http://127.0.0.1:{port}"
-        argv = [python, "launch.py", "--data-dir", str(folder), "--port", port, *_ALL_FLAGS, *_FLAGS[kind]]
+        places = ["--data-dir", str(folder), "--gradio-allowed-path", str(checkout)]  # for the page's own scripts
+        argv = [python, "launch.py", *places, "--port", port, *_ALL_FLAGS, *_FLAGS[kind]]
         with (folder / "log").open("wb") as log:
             self._process = subprocess.Popen(
                 argv, cwd=checkout, env=_environment(), stdout=log, stderr=subprocess.STDOUT

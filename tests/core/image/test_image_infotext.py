@@ -127,6 +127,25 @@ GENERATIONS = st.builds(
 """Records that the format can hold; silent values are left out, since they read as "not recorded"."""
 
 
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        (
+            "Sampler: Euler (Concord), Schedule type: Align Your Steps (Concord)",
+            ("euler", "align_your_steps"),
+        ),
+        ("Sampler: DDIM (Euler), Schedule type: DDIM (timesteps)", ("ddim", "ddim_timesteps")),
+        ("Sampler: Euler SGM Uniform (Concord)", ("euler", "sgm_uniform")),
+        ("Sampler: Foo (Concord)", ("Foo (Concord)", None)),
+    ],
+)
+def test_labels_of_ours_beside_a_hosts_are_the_registrys_names(
+    text: str, names: tuple[str, str | None]
+) -> None:
+    record = parse_infotext(f"a cat\nSteps: 20, {text}, Seed: 1")
+    assert (record.sampler, record.scheduler) == names
+
+
 @settings(max_examples=60, deadline=None)
 @given(GENERATIONS)
 def test_what_is_written_is_read_back(generation: Generation) -> None:
