@@ -8,9 +8,9 @@ from typing import Any
 
 from ..core.detailer_fields import BY_NAME, Field
 from ..core.image.names import sampler_name, scheduler_name
-from . import detailer_models
+from . import detailer_models, host
 from .detailer_settings import units
-from .host import script_callbacks, scripts
+from .host import scripts
 
 PREFIX = "[Concord Detailer] "
 VALUES = "concord_detailer_values"
@@ -29,7 +29,7 @@ _COSTS = {"checkpoint": 1.0, "vae": 0.7}
 
 def listen() -> None:
     """Add the axes when all scripts are loaded, before the host makes its page."""
-    script_callbacks.on_before_ui(add_axes)
+    host.listen("before_ui", add_axes)
 
 
 def add_axes() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .host import gr, script_callbacks, shared
+from .host import gr, listen, shared
 
 SECTION = ("concord", "Concord")
 UNITS = "concord_detailer_units"
@@ -38,7 +38,7 @@ def units() -> int:
 
 def add_settings() -> None:
     """Add the settings when the host makes its page of them."""
-    script_callbacks.on_ui_settings(_add)
+    listen("ui_settings", _add)
 
 
 def _add() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from ..core.errors import BadValue, ConcordError
 from ..core.prompt import DIALECTS, Dialect, Known, page
 from .gradio_parts import elem_id
-from .host import gr, script_callbacks, scripts, shared
+from .host import gr, listen, scripts, shared
 from .prompt_encoders import known_embeddings
 from .prompt_networks import known_networks
 from .prompt_passes import calls_of, with_settings
@@ -45,7 +45,7 @@ class ConcordExplain(scripts.Script):
 
 def register() -> list[type]:
     """Add the route when the host's server begins, and return the panel's class."""
-    script_callbacks.on_app_started(add_route)
+    listen("app_started", add_route)
     return [ConcordExplain]
 
 

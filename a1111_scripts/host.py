@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from inspect import signature
+from pathlib import Path
 from typing import Any, Literal
 
 
@@ -30,6 +32,8 @@ sd_samplers_kdiffusion: Any = import_module("modules.sd_samplers_kdiffusion")
 sd_schedulers: Any = import_module("modules.sd_schedulers") if _has("modules.sd_schedulers") else None
 shared: Any = import_module("modules.shared")
 
+SCRIPT = Path(__file__).parents[1] / "scripts" / "concord.py"
+"""The file that the host has executed."""
 Shape = Literal["a1111", "forge", "reforge", "classic"]
 
 
@@ -78,3 +82,16 @@ def detect() -> Host:
         denoised=prepare is None,
         image_index="index" in signature(scripts.PostprocessImageArgs.__init__).parameters,
     )
+
+
+def listen(category: str, function: Callable[..., Any]) -> None:
+    """Let the host call ``function``; ``category``: of its callbacks, "cfg_denoiser" for ``on_cfg_denoiser``.
+
+    A host that is not told the file looks for it through the whole stack, which takes a tenth of a second or two.
+    """
+    add = getattr(script_callbacks, "add_callback", None)
+    if add is not None and {"filename", "category"} <= signature(add).parameters.keys():
+        known = script_callbacks.callback_map[f"callbacks_{category}"]
+        add(known, function, category=category, filename=str(SCRIPT))
+    else:
+        getattr(script_callbacks, f"on_{category}")(function)

@@ -13,7 +13,7 @@ from ..core.errors import ConcordError
 from ..core.image.infotext import format_infotext
 from ..core.image.keys import FIRST, LAST, UNIT
 from ..core.image.rules import SAMPLER, SCHEDULER
-from .host import gr, infotext_utils, script_callbacks, sd_schedulers, shared
+from .host import gr, infotext_utils, listen, sd_schedulers, shared
 from .names_here import fused_here, sampler_here, schedule_here
 
 TABS = ("txt2img", "img2img", "inpaint")
@@ -29,8 +29,8 @@ RESPELT = {"Beta schedule alpha": "Beta scheduler alpha", "Beta schedule beta": 
 
 def register() -> list[type]:
     """Listen to what is pasted, and add the page; there are no scripts."""
-    script_callbacks.on_infotext_pasted(on_pasted)
-    script_callbacks.on_ui_tabs(page)
+    listen("infotext_pasted", on_pasted)
+    listen("ui_tabs", page)
     return []
 
 

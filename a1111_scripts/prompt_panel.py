@@ -8,7 +8,7 @@ from typing import Any
 from ..core.errors import ConcordError
 from ..core.prompt import DIALECTS
 from .gradio_parts import elem_id
-from .host import gr, script_callbacks, scripts
+from .host import gr, listen, script_callbacks, scripts
 from .prompt_request import HOST, KEY, begin, forget, on_denoiser, request_of
 
 log = logging.getLogger(__name__)
@@ -84,7 +84,7 @@ def register() -> list[type]:
     remove = getattr(script_callbacks, "remove_callbacks_for_function", None)
     if remove is not None:
         remove(on_denoiser)
-    script_callbacks.on_cfg_denoiser(on_denoiser)
+    listen("cfg_denoiser", on_denoiser)
     return [ConcordPrompt]
 
 

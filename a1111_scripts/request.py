@@ -215,16 +215,20 @@ def _alwayson(p: Any) -> list[Any]:
 
 
 def _panel(p: Any, change: Change) -> Setter | None:
-    """Return what writes a field into the arguments of the panels that have it, as pasting an infotext would."""
+    """Return what writes a field into the arguments of the panels that have it, as pasting an infotext would.
+
+    The host's own lists are read, since a script that the API has asked for its defaults has other components by then.
+    """
     values: dict[int, Any] = {}
-    for script in _alwayson(p):
-        controls = list(script.controls or ())
-        for entry in script.infotext_fields or ():
-            component, key = entry[0], entry[1]
-            place = next((i for i, control in enumerate(controls) if control is component), None)
-            value = _pasted(script, key, change) if place is not None else None
-            if place is not None and value is not None:
-                values[script.args_from + place] = _like(value, component)
+    runner = getattr(p, "scripts", None)
+    places = {id(component): i for i, component in enumerate(getattr(runner, "inputs", ()))}
+    for entry in getattr(runner, "infotext_fields", ()):
+        component, key = entry[0], entry[1]
+        place = places.get(id(component))
+        owner = None if place is None else _owner(p, place)
+        value = None if owner is None else _pasted(owner, key, change)
+        if place is not None and value is not None:
+            values[place] = _like(value, component)
     if not values:
         return None
 
@@ -235,6 +239,11 @@ def _panel(p: Any, change: Change) -> Setter | None:
         copy.script_args = tuple(arguments)
 
     return write
+
+
+def _owner(p: Any, place: int) -> Any:
+    """Return the panel whose argument stands at ``place``; None when it is of no panel."""
+    return next((one for one in _alwayson(p) if one.args_from <= place < one.args_to), None)
 
 
 def _pasted(script: Any, key: Any, change: Change) -> Any:

@@ -11,7 +11,8 @@ from typing import Any
 from torch import Tensor
 
 from ..core.errors import BadValue
-from .host import detect, script_callbacks, sd_samplers_common
+from . import host
+from .host import detect, sd_samplers_common
 
 Given = dict[str, Any]
 _listening: list[list[Tensor]] = []
@@ -21,7 +22,7 @@ _listening: list[list[Tensor]] = []
 def listen() -> None:
     """Let A1111 call back; other hosts never do.  Callbacks are dropped at each "Reload UI"."""
     if detect().denoised:
-        script_callbacks.on_cfg_denoised(_heard)
+        host.listen("cfg_denoised", _heard)
 
 
 def with_unguided(model: Any, x: Tensor, sigma: Tensor, given: Given) -> tuple[Tensor, Tensor]:

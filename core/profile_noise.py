@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from .sampling import batch_brownian_tree, batch_noise, brownian, brownian_tree, image_noise
 from .sampling.noise import NoiseStream, Source, Variation
 from .sampling.spec import SamplerSpec
+from .sigmas.model import floats
 
 if TYPE_CHECKING:
     from .profiles import Profile
@@ -23,6 +26,10 @@ BROWNIAN = (
     *("dpmpp_sde_cfg_pp", "dpmpp_3m_sde_cfg_pp"),
 )
 """The samplers that draw from a Brownian tree in the hosts; their other SDE samplers draw like ancestral ones."""
+
+
+ASKED_INSIDE = ("dpmpp_sde",)
+"""Samplers that draw from the tree between two sigmas of the run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,11 +85,45 @@ def noise_of(
     if spec.kind != "sde" or (by_tree and spec.name not in BROWNIAN) or not _has_room(sigmas):
         return stream.first(), stream
     if host.sde_noise == "tree_per_batch":
-        return stream.first(), batch_brownian_tree(sigmas, seeds.seed, whole)
+        tree = batch_brownian_tree(sigmas, seeds.seed, whole)
+        return stream.first(), asked_in_float32(spec.name, tree, sigmas)
     if by_tree:
-        return stream.first(), brownian_tree(sigmas, seeds.each(), shape, source)
+        tree = brownian_tree(sigmas, seeds.each(), shape, source)
+        return stream.first(), asked_in_float32(spec.name, tree, sigmas, by_web_ui=host.by_web_ui)
     own = [_path_seed(seed + ensd) for seed in seeds.each()]
     return stream.first(), brownian(sigmas, own, shape, source)
+
+
+def asked_in_float32(
+    name: str, tree: Callable[[float, float], Tensor], sigmas: Tensor, *, by_web_ui: bool = False
+) -> Callable[[float, float], Tensor]:
+    """Return ``tree`` for sampler ``name``, asked at the sigmas that the host's float32 gives inside a step.
+
+    A tree asked at another place in the last bit gives other noise.  DPM++ SDE asks within the step, in log-SNR;
+    the web UIs take (``by_web_ui``) the ends of the step there and back too.  ``sigmas``: those of the run.
+    """
+    if name not in ASKED_INSIDE:
+        return tree
+    levels = floats(sigmas)
+    following = dict(zip(levels, levels[1:], strict=False))
+
+    def noise(sigma: float, sigma_next: float) -> Tensor:
+        end = following.get(sigma, 0.0)
+        if end <= 0 or sigma_next <= 0:
+            return tree(sigma, sigma_next)
+        first = _there_and_back(sigma) if by_web_ui else sigma
+        if sigma_next == end:
+            return tree(first, _there_and_back(end) if by_web_ui else end)
+        share = round(math.log(sigma / sigma_next) / math.log(sigma / end), 6)
+        start, stop = (-torch.tensor(level, dtype=torch.float32).log() for level in (sigma, end))
+        return tree(first, float((-(start + share * (stop - start))).exp()))
+
+    return noise
+
+
+def _there_and_back(sigma: float) -> float:
+    """Return ``sigma`` through its log and back, in float32."""
+    return float((-(-torch.tensor(sigma, dtype=torch.float32).log())).exp())
 
 
 def _global_noise(shape: tuple[int, int, int], seeds: Seeds) -> Callable[[float, float], Tensor]:

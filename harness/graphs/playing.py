@@ -20,7 +20,7 @@ Rule = Callable[["Play", Node], tuple[Any, ...]]
 R = TypeVar("R", bound=Rule)
 NODES: dict[str, Rule] = {}
 """What each class of node does: it returns its outputs."""
-_DEEPEST = 500
+_DEEPEST = 150
 
 
 def node(*kinds: str) -> Callable[[R], R]:
@@ -41,7 +41,7 @@ class Play:
     pipeline: Pipeline
     images: Images
     _done: dict[str, tuple[Any, ...]] = field(default_factory=dict[str, tuple[Any, ...]])
-    _depth: int = 0
+    _doing: set[str] = field(default_factory=set[str])
 
     def wire(self, at: Node, name: str) -> Any:
         """Return what comes in at input ``name``; raises ``BadValue`` where nothing does."""
@@ -62,11 +62,13 @@ class Play:
         if at.id not in self._done:
             if at.kind not in NODES:
                 raise BadValue(f"{at.kind} {at.id} is a node that is not carried out here")
-            self._depth += 1
-            if self._depth > _DEEPEST:
-                raise BadValue(f"the graph goes in a circle, or is deeper than {_DEEPEST} nodes")
+            if at.id in self._doing or len(self._doing) >= _DEEPEST:
+                raise BadValue(
+                    f"the graph goes in a circle at {at.kind} {at.id}, or is {_DEEPEST} nodes deep"
+                )
+            self._doing.add(at.id)
             self._done[at.id] = NODES[at.kind](self, at)
-            self._depth -= 1
+            self._doing.remove(at.id)
         return self._done[at.id]
 
     def number(self, at: Node, name: str, default: float | None = None) -> float:

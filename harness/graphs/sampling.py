@@ -10,6 +10,7 @@ from torch.nn.functional import interpolate
 
 from ...core.errors import BadValue
 from ...core.image.graph import Node
+from ...core.profile_noise import asked_in_float32
 from ...core.profiles import BROWNIAN, PROFILES, start_of
 from ...core.sampling import SAMPLERS, Noise, batch_brownian_tree, batch_noise, sample
 from ...core.sampling.spec import SamplerSpec
@@ -72,6 +73,7 @@ def _step_noise(run: Run, spec: SamplerSpec) -> Noise:
     shape = tuple(run.latent.samples.shape)
     if spec.name in BROWNIAN and len({float(sigma) for sigma in run.sigmas if sigma > 0}) > 1:
         tree = batch_brownian_tree(run.sigmas, run.noise.seed, shape)
+        tree = asked_in_float32(spec.name, tree, run.sigmas)
 
         def drawn(sigma: float, sigma_next: float) -> Tensor:
             return tree(sigma, sigma_next)

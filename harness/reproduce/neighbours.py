@@ -26,8 +26,8 @@ EMPHASES = ("Original", "No norm", "Ignore", "None", "ComfyUI")
 CLIP_SKIPS = (1, 2, 3, 4)
 ENSDS = (0, 31337)
 BACKTRACKS = (0, 20, 40, 74)
-STEPS_OFF = (1, -1, 2, -2, 3, -3, 4, -4, 5, -5, 10, -10)
-USUAL_STEPS = (20, 25, 28, 30, 35, 40, 50, 8)
+STEPS_OFF = (1, -1, 2, -2, 3, -3, 4, -4)
+USUAL_STEPS = (20, 25, 28, 30, 35, 40, 50, 15, 10, 8)
 USUAL_SCHEDULES = ("karras", "normal", "exponential", "sgm_uniform", "simple", "beta", "align_your_steps")
 USUAL_SAMPLERS = (
     *("euler", "euler_ancestral", "dpmpp_2m", "dpmpp_sde", "dpmpp_2m_sde", "dpmpp_3m_sde"),
@@ -64,15 +64,16 @@ class Case:
 def neighbours(case: Case) -> Search:
     """Yield changes of one setting each: first what makes another noise or another text, then numbers."""
     yield from listed(_sizes(case))
-    yield from listed(_programs(case))
     yield from listed(_noise(case))
     yield from listed(_texts(case))
+    yield from listed(_programs(case))
     yield from _numbers(case)
     yield from listed(_schedules(case, USUAL_SCHEDULES))
     yield from listed(_samplers(case, USUAL_SAMPLERS))
     yield from listed(_options(case))
     yield from listed(_pictures(case))
     yield from listed(_vaes(case))
+    yield from listed(_steps(case, USUAL_STEPS))
     yield from listed(_schedules(case, [name for name in SCHEDULERS if name not in USUAL_SCHEDULES]))
     yield from listed(_samplers(case, [name for name in SAMPLERS if name not in USUAL_SAMPLERS]))
 
@@ -112,11 +113,8 @@ def _programs(case: Case) -> Iterator[Change]:
         if _habits(other, record) in tried:
             continue
         tried.append(_habits(other, record))
-        rng = None if other.noise_source != case.host.noise_source else record.rng
         own = _own(case, profile=name)
         yield _changed(case, "profile", name, says or f"profile {case.host.name}", concord=own)
-        if rng != record.rng:
-            yield _changed(case, "profile", f"{name} with its own RNG", says, concord=own, rng=None)
 
 
 def _habits(host: Profile, record: Generation) -> Profile:
@@ -194,7 +192,8 @@ def _numbers(case: Case) -> Search:
     def put(name: str) -> Any:
         return lambda value: replace(record, **{name: value})
 
-    yield from listed(_steps(case, own.steps or 20))
+    now = own.steps or 0
+    yield from listed(_steps(case, [now + off for off in STEPS_OFF if now + off > 0]))
     yield from walked("CFG scale", own.cfg or 7.0, put("cfg"), distance, steps=(1, 0.5, 0.1), low=1, high=30)
     if record.denoising_strength is not None:
         strength = put("denoising_strength")
@@ -214,11 +213,11 @@ def _numbers(case: Case) -> Search:
         yield from walked(label, at, varied, distance, steps=steps, low=0, high=1)
 
 
-def _steps(case: Case, now: int) -> Iterator[Change]:
-    """Yield other numbers of steps, near ones and usual ones; alternation makes them no slope to walk along."""
-    near = [now + off for off in STEPS_OFF if now + off > 0]
-    for steps in (*near, *(usual for usual in USUAL_STEPS if usual != now and usual not in near)):
-        yield _changed(case, "Steps", steps, now if case.record.steps else None, steps=steps)
+def _steps(case: Case, counts: Iterable[int]) -> Iterator[Change]:
+    """Yield other numbers of steps; alternation makes them no slope to walk along."""
+    for steps in counts:
+        if steps != case.record.steps:
+            yield _changed(case, "Steps", steps, case.record.steps, steps=steps)
 
 
 def _hires_numbers(case: Case, hires: Hires) -> Search:

@@ -137,49 +137,42 @@ def test_a_setting_is_overridden_for_its_cell_alone(grid, drawing):
     assert opts.data["CLIP_stop_at_last_layers"] == 1, "or the host keeps the override after the request"
 
 
+def runner_of(*panels):
+    """The host's runner of scripts: (module of the script, its controls with what they are pasted from)."""
+    scripts, inputs, pasted = [], [None], []
+    for module, fields in panels:
+        script = type("Panel", (), {"__module__": module})()
+        script.args_from, script.args_to = len(inputs), len(inputs) + len(fields)
+        inputs += [control for control, _ in fields]
+        pasted += fields
+        scripts.append(script)
+    return SimpleNamespace(alwayson_scripts=scripts, inputs=inputs, infotext_fields=pasted)
+
+
 def test_a_panel_gets_the_value_that_pasting_would_give_it(grid, drawing):
     gr = drawing.webui.gradio
-    other, share = gr.Checkbox(value=False), gr.Slider(value=0.5)
-    panel = SimpleNamespace(
-        controls=[other, share],
-        args_from=3,
-        infotext_fields=[(share, "Concord CFG rescale"), (other, "Other")],
-    )
-    p = request(
-        drawing.webui,
-        scripts=SimpleNamespace(alwayson_scripts=[panel]),
-        script_args=(0, "a", "b", False, 0.5),
-    )
+    fields = [(gr.Checkbox(value=False), "Other"), (gr.Slider(value=0.5), "Concord CFG rescale")]
+    p = request(drawing.webui, scripts=runner_of(("someone_elses", fields)), script_args=(0, False, 0.5))
     grid(p, "cfg_rescale", "0.2, 0.7")
-    assert [one.script_args for one in drawing.requests] == [
-        (0, "a", "b", False, 0.2),
-        (0, "a", "b", False, 0.7),
-    ]
-    assert p.script_args == (0, "a", "b", False, 0.5)
+    assert [one.script_args for one in drawing.requests] == [(0, False, 0.2), (0, False, 0.7)]
+    assert p.script_args == (0, False, 0.5)
 
 
 def test_a_function_that_pastes_is_asked_of_our_panels_alone_and_sets_what_it_changes(grid, drawing):
-    gr, package = drawing.webui.gradio, "sd_concord.a1111_scripts"
-    share, other = gr.Slider(value=0.5), gr.Checkbox(value=True)
+    gr = drawing.webui.gradio
 
-    def panel(module, first):
-        fields = [
-            (share, lambda params: params.get("Concord CFG rescale", 0.5)),
-            (other, lambda params: False),
+    def fields():
+        return [
+            (gr.Slider(value=0.5), lambda params: params.get("Concord CFG rescale", "0.5")),
+            (gr.Checkbox(value=True), lambda params: False),
         ]
-        made = type("Panel", (), {"__module__": module})()
-        made.controls, made.args_from, made.infotext_fields = [share, other], first, fields
-        return made
 
-    panels = [panel(f"{package}.any_panel", 1), panel("someone_elses", 3)]
-    p = request(
-        drawing.webui, scripts=SimpleNamespace(alwayson_scripts=panels), script_args=(0, 0.9, True, 0.9, True)
-    )
+    runner = runner_of(("sd_concord.a1111_scripts.any_panel", fields()), ("someone_elses", fields()))
+    p = request(drawing.webui, scripts=runner, script_args=(0, 0.9, True, 0.9, True))
     grid(p, "cfg_rescale", "0.2, 0.5")
     asked = [one.script_args for one in drawing.requests]
-    assert asked == [(0, 0.2, True, 0.9, True), (0, 0.5, True, 0.9, True)], (
-        "0.5 is what an infotext without it says"
-    )
+    assert asked[0] == (0, 0.2, True, 0.9, True)
+    assert asked[1] == (0, 0.5, True, 0.9, True), "though 0.5 is what an infotext without the key says"
 
 
 def test_the_dialect_is_the_panels(grid, drawing):

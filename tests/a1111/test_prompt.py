@@ -95,7 +95,7 @@ def test_a_copy_of_a_request_is_not_served(host):
     [*_, last] = run(host, host.script, p, "concord")
     other = copy.copy(p)
     for callback in host.callbacks["cfg_denoiser"]:
-        last.denoiser.p, last.text_cond = other, torch.zeros(4, 77, 4)
+        last.denoiser.p, last.text_cond = other, torch.zeros_like(last.text_cond)
         callback(last)
     assert not last.text_cond.any()
 

@@ -17,7 +17,7 @@ from sd_concord.core.image import (
     Generation,
     Hires,
     ModelRef,
-    SamplerOptions,
+    ScheduleOptions,
     Variation,
     format_infotext,
     save_image,
@@ -26,7 +26,9 @@ from sd_concord.core.image.parts import Inpaint, Networks
 from sd_concord.core.same_picture import Difference, difference, is_same, nearest
 from sd_concord.harness import Pipeline
 from sd_concord.harness.cli import main
+from sd_concord.harness.reproduce.changes import walked
 from sd_concord.harness.reproduce.finding import Files, with_network_names
+from sd_concord.harness.reproduce.neighbours import Case, neighbours
 from sd_concord.harness.reproduce.recorded import picture_files, read_recorded
 from sd_concord.harness.reproduce.reproducing import Places, Reproducer
 from sd_concord.harness.reproduce.sources import PictureShelf, possible_sources
@@ -104,12 +106,12 @@ EDITS = {
         "CFG scale: 4.5 gives this picture, the text says 6",
     ),
     "sampler": (
-        {},
+        {"prompt": "a red circle"},
         ("Sampler: Euler", "Sampler: DPM++ 2M"),
         "Sampler: Euler gives this picture, the text says DPM++ 2M",
     ),
     "schedule": (
-        {"scheduler": "karras"},
+        {"scheduler": "karras", "prompt": "a red circle"},
         ("Schedule type: Karras", "Schedule type: Exponential"),
         "Schedule type: Karras gives this picture, the text says Exponential",
     ),
@@ -123,30 +125,10 @@ EDITS = {
         ("Denoising strength: 0.5", "Denoising strength: 0.6"),
         "Denoising strength: 0.5 gives this picture, the text says 0.6",
     ),
-    "hires steps": (
-        {"denoising_strength": 0.6, "hires": Hires(upscale=1.5, steps=4, upscaler="Latent")},
-        ("Hires steps: 4", "Hires steps: 3"),
-        "Hires steps: 4 gives this picture, the text says 3",
-    ),
-    "hires upscaler": (
-        {"denoising_strength": 0.6, "hires": Hires(upscale=1.5, steps=4, upscaler="Latent")},
-        ("Hires upscaler: Latent", "Hires upscaler: Latent (nearest)"),
-        "Hires upscaler: Latent gives this picture, the text says Latent (nearest)",
-    ),
-    "eta": (
-        {"sampler": "euler_ancestral", "sampler_options": SamplerOptions(eta=0.5)},
-        ("Eta: 0.5, ", ""),
-        "Eta: 0.5 gives this picture, the text does not say",
-    ),
     "variation": (
         {"variation": Variation(seed=3, strength=0.3)},
         ("strength: 0.3", "strength: 0.2"),
         "Variation seed strength: 0.3 gives this picture, the text says 0.2",
-    ),
-    "UniPC's order": (
-        {"sampler": "UniPC", "sampler_options": SamplerOptions(uni_pc_order=2)},
-        ("UniPC order: 2, ", ""),
-        "UniPC variant: bh1 of order 2 gives this picture, the text does not say",
     ),
     "word wrap": (
         {
@@ -155,11 +137,6 @@ EDITS = {
         },
         ("", ""),
         "prompt word wrap: 0 tokens gives this picture, the text does not say",
-    ),
-    "penultimate sigma": (
-        {"scheduler": "karras"},
-        ("Version", "Discard penultimate sigma: True, Version"),
-        "Discard penultimate sigma: False gives this picture, the text says True",
     ),
 }
 
@@ -173,6 +150,69 @@ def test_a_setting_changed_by_hand_is_named(name: str, pipeline: Pipeline, tmp_p
     verdict = judged(written(tmp_path / "a.png", picture, text.replace(old, new)))
     assert not verdict.same
     assert verdict.blamed == words
+
+
+def tried(record: Generation, **fields: Any) -> list[str]:
+    """Return the changes that are tried for a record, when none of them helps."""
+    own = replace(record.concord or ConcordSettings(), profile="a1111")
+    size = record.size or (32, 32)
+    case = Case(
+        record=replace(record, concord=own),
+        pixels=np.zeros((32, 32, 3), np.uint8),
+        **{"distance": 10.0, "drawn_size": size, **fields},
+    )
+    search, found = neighbours(case), list[str]()
+    change = next(search)
+    while True:
+        found.append(f"{change.label}: {change.value}")
+        try:
+            change = search.send(100.0)
+        except StopIteration:
+            return found
+
+
+@pytest.mark.parametrize(
+    ("record", "change"),
+    [
+        (Generation(sampler="euler_ancestral"), "Eta: 0.5"),
+        (Generation(sampler="uni_pc_timesteps"), "UniPC variant: bh1 of order 2"),
+        (Generation(scheduler="karras"), "Discard penultimate sigma: True"),
+        (Generation(schedule_options=ScheduleOptions(sgm_noise=True)), "SGM noise multiplier: False"),
+        (Generation(), "Noise Schedule: Zero Terminal SNR"),
+        (Generation(hires=Hires(upscaler="Latent")), "Hires upscaler: Latent (nearest)"),
+        (Generation(hires=Hires(steps=5), steps=9), "Hires steps: 4"),
+        (Generation(prompt="[a:b:5]"), "Old prompt editing timelines: True"),
+        (Generation(prompt="a" * 200), "Pad conds: True"),
+        (Generation(size=(40, 40)), "Size: 32x32"),
+        (Generation(hires=Hires(upscale=1.5), size=(40, 40)), "Hires resize: 32x32"),
+        (Generation(steps=4), "Steps: 20"),
+        (Generation(sampler="euler"), "Sampler: Euler a"),
+        (Generation(steps=3), "Steps: 1"),
+    ],
+)
+def test_a_setting_is_among_those_that_are_tried(record: Generation, change: str) -> None:
+    assert change in tried(record)
+
+
+def test_what_cannot_matter_is_not_tried() -> None:
+    found = tried(Generation(prompt="a cat", sampler="euler", steps=2))
+    for label in ("ENSD", "Emphasis", "Old prompt", "Pad conds", "Hires", "Denoising", "resize mode", "Eta"):
+        assert not [one for one in found if one.startswith(label)], label
+    assert "Steps: 0" not in found
+    assert len(found) == len(set(found))
+
+
+def test_a_number_is_walked_along_downhill() -> None:
+    def far(value: float) -> float:
+        return abs(value - 5.5)
+
+    search = walked("CFG scale", 8.0, lambda value: Generation(cfg=value), far(8.0), steps=(1, 0.5), low=1)
+    change, seen = next(search), list[float]()
+    while change.record.cfg != 5.5:
+        assert change.record.cfg is not None
+        seen.append(change.record.cfg)
+        change = search.send(far(change.record.cfg))
+    assert seen == [9, 7, 6, 5, 6.5]
 
 
 def test_the_settings_as_they_were_give_the_picture(pipeline: Pipeline, tmp_path: Path) -> None:

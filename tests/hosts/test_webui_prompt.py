@@ -183,7 +183,7 @@ LORA = "concord-test"
 
 @pytest.fixture
 def lora(host):
-    """A LoRA of large numbers on one layer of the UNet's cross-attention and on one of the text encoder."""
+    """A LoRA of large numbers on one layer of the UNet and on one of the text encoder."""
     folder = host.folder / "models" / "Lora"
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {}
@@ -199,8 +199,8 @@ def lora(host):
 
 def layers_of(host):
     """Return two layers of the model that the host draws with, and their shapes."""
-    module = "mid_block.attentions.0.transformer_blocks.0.attn2.to_k"
-    unet, text = (1280, 768), (3072, 768)
+    module = "mid_block.resnets.0.time_emb_proj"
+    unet, text = (320, 1280), (3072, 768)
     if host.kind != "reforge":
         model = Pipeline.load().model
         unet = model.unet.get_submodule(module).weight.shape

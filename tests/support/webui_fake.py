@@ -374,6 +374,8 @@ def _add_scripts(webui: WebUI) -> None:
         "modules.script_callbacks",
         CFGDenoiserParams=params,
         remove_callbacks_for_function=remove,
+        callback_map={f"callbacks_{category}": found for category, found in webui.callbacks.items()},
+        add_callback=_plain_add if shape == "classic" else _named_add,
         **adders,
     )
     _module(
@@ -387,6 +389,23 @@ def _add_scripts(webui: WebUI) -> None:
     )
     _module(webui, "modules.ui_components", InputAccordion=webui.gradio.Accordion)
     _module(webui, "modules.ui", create_refresh_button=lambda *args, **kwargs: webui.gradio.Button(""))
+
+
+def _plain_add(callbacks: list[Any], fun: Callable[..., Any]) -> None:
+    callbacks.append(fun)
+
+
+def _named_add(
+    callbacks: list[Any],
+    fun: Callable[..., Any],
+    *,
+    name: str | None = None,
+    category: str = "unknown",
+    filename: str | None = None,
+) -> None:
+    assert filename, "the host would look through its whole stack, which takes long"
+    assert Path(filename).is_file()
+    callbacks.append(fun)
 
 
 def _add_samplers(webui: WebUI) -> None:

@@ -105,7 +105,12 @@ class WebUIHost:
             free.bind(("127.0.0.1", 0))
             port = str(free.getsockname()[1])
         self.url = f"http://127.0.0.1:{port}"
-        places = ["--data-dir", str(folder), "--gradio-allowed-path", str(checkout)]  # for the page's own scripts
+        places = [
+            "--data-dir",
+            str(folder),
+            "--gradio-allowed-path",
+            str(checkout),
+        ]  # for the page's own scripts
         argv = [python, "launch.py", *places, "--port", port, *_ALL_FLAGS, *_FLAGS[kind]]
         with (folder / "log").open("wb") as log:
             self._process = subprocess.Popen(
