@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -105,7 +107,7 @@ def asked_in_float32(
     if name not in ASKED_INSIDE:
         return tree
     levels = floats(sigmas)
-    following = dict(zip(levels, levels[1:], strict=False))
+    following = dict(pairwise(levels))
 
     def noise(sigma: float, sigma_next: float) -> Tensor:
         end = following.get(sigma, 0.0)
@@ -123,7 +125,7 @@ def asked_in_float32(
 
 def _there_and_back(sigma: float) -> float:
     """Return ``sigma`` through its log and back, in float32."""
-    return float((-(-torch.tensor(sigma, dtype=torch.float32).log())).exp())
+    return float(torch.tensor(sigma, dtype=torch.float32).log().exp())
 
 
 def _global_noise(shape: tuple[int, int, int], seeds: Seeds) -> Callable[[float, float], Tensor]:

@@ -184,9 +184,13 @@ def test_noise_layouts():
 def test_sde_noise():
     sigmas = get_sigmas("karras", 5, SD)
     steps = (float(sigmas[0]), float(sigmas[1]))
-    spec, seeds = SAMPLERS["dpmpp_sde"], Seeds(seed=7, batch=2, source="cpu")
+    spec, seeds = SAMPLERS["dpmpp_2m_sde"], Seeds(seed=7, batch=2, source="cpu")
+    tree = brownian_tree(sigmas, [7, 8], SHAPE)(*steps)
     _, noise = noise_of(profile("a1111"), spec, SHAPE, seeds, sigmas)
-    assert torch.equal(noise(*steps), brownian_tree(sigmas, [7, 8], SHAPE)(*steps))
+    assert torch.equal(noise(*steps), tree)
+    _, noise = noise_of(profile("a1111"), SAMPLERS["dpmpp_sde"], SHAPE, seeds, sigmas)
+    gap = (noise(*steps) - tree).abs().max()
+    assert 0 < gap < 0.01  # it is asked at sigmas that went through float32's log and back
     _, noise = noise_of(profile("comfyui"), spec, SHAPE, seeds, sigmas)
     assert not torch.equal(noise(*steps)[1], brownian_tree(sigmas, [7, 8], SHAPE)(*steps)[1])
     _, noise = noise_of(profile("concord"), spec, SHAPE, seeds, sigmas)
