@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import codecs
 import copy
 import math
 import os
@@ -409,6 +410,10 @@ def test_the_canary_sings_where_pickles_are_run() -> None:
     TOUCHED.clear()
 
 
+for codec in ("raw_unicode_escape", "unicode_escape", "latin_1", "ascii", "utf_8"):
+    codecs.lookup(codec)  # the first use of each imports Python's own module, which would be heard
+
+
 def harmless(data: bytes) -> Any:
     """Read ``data``; fail when anything was heard, or came out that is not inert."""
     value = None
@@ -418,7 +423,8 @@ def harmless(data: bytes) -> Any:
         except BadFile:
             value = "refused"
     assert heard == []
-    assert all(permitted(Name(*full.rpartition(".")[::2])) for full in names_in(value))
+    named = names_in(value) - {"builtins.frozenset"}  # that an opcode makes without naming it
+    assert all(permitted(Name(*full.rpartition(".")[::2])) for full in named)
     return value
 
 
