@@ -92,6 +92,11 @@ class HostDenoiser:
         self._guider = guider
         self._options, self._seed = extra_args.get("model_options", {}), extra_args.get("seed")
 
+    @property
+    def patcher(self) -> Any:
+        """ComfyUI's model of the run, with what is laid on it."""
+        return self._guider.model_patcher
+
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
         """Return the guided clean latent (B, C, h, w) seen in ``x`` at ``sigma``, a scalar."""
         return self._asked(x, sigma, pair=False)[0]

@@ -133,7 +133,7 @@ def _refined(rig: Rig, leg: Leg, second: Second, plan: RefinerPlan) -> Tensor:
 
     def outer(other: HostDenoiser, _: Tensor, __: Any) -> Tensor:
         def taken_over() -> HostDenoiser:
-            model_management.load_models_gpu([second.rig.model])
+            model_management.load_models_gpu([other.patcher])
             return other
 
         def inner(denoiser: HostDenoiser, latent: Tensor, callback: Any) -> Tensor:
@@ -143,12 +143,14 @@ def _refined(rig: Rig, leg: Leg, second: Second, plan: RefinerPlan) -> Tensor:
                 whole = RefinedDenoiser(denoiser, taken_over, plan)
                 return finish(sampling.run(masked(whole), start, leg.steps, on_step=told))
             before, after = plan.split(sampling.sigmas)
-            x = sampling.run(masked(denoiser), start, leg.steps, sigmas=before, on_step=told)
+            shape = (start.shape[1], start.shape[2], start.shape[3])
+            noises = [sampling.noise_of_part(one, leg.steps, shape) for one in (before, after)]
+            x = sampling.run(masked(denoiser), start, noises[0], sigmas=before, on_step=told)
             if len(before) > 1 and sampling.sampler.timesteps and sampling.host.by_web_ui:
                 x = x * (1 + float(before[-1]) ** 2) ** 0.5
             taken_over().calls = denoiser.calls
             later = _told(leg, callback, len(before) - 1)
-            return finish(sampling.run(masked(other), x, leg.steps, sigmas=after, on_step=later))
+            return finish(sampling.run(masked(other), x, noises[1], sigmas=after, on_step=later))
 
         out.append(_opened(rig, leg, inner))
         return torch.zeros_like(leg.noise)

@@ -3,7 +3,8 @@
 The axes are the fields of the record, by the names and rules of the infotext's table of keys
 (``core.image.keys``): ``cfg``, ``hires.steps``, ``detailer.confidence``.  Beside them stand ``prompt s/r``, which
 replaces text in the prompts, ``lora NAME``, the weight of a network in them, ``option NAME``, of a sampler or
-schedule, and ``detailer 2.confidence``, of a later unit.
+schedule, and ``detailer 2.confidence``, of a later unit.  ``recipe`` brings a model card's settings for whatever
+else is left open.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from types import MappingProxyType
 from typing import Any
 
 from .axis import Axis, Replacement, parse_values
+from .axis_recipes import recipe_axis
 from .axis_texts import SEARCH, lora_axis
 from .errors import BadValue, unknown
 from .image.generation import SUBRECORDS, DetailerUnit, Generation
@@ -88,6 +90,8 @@ def _field_axis(key: Key) -> Axis:
     made = _of_rule(key.rule, path, key.label, partial(_with_field, path=path))
     if path.rpartition(".")[2] in ("sampler", "scheduler"):
         return _of_names(made)
+    if path == "concord.recipe":
+        return recipe_axis(made)
     return _of_words(made) if path in _WORDS else made
 
 

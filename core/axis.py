@@ -11,7 +11,7 @@ from .image.generation import Generation
 from .image.rules import Kind
 from .value_lists import number_range, split_values
 
-AxisKind = Literal[Kind, "sampler", "schedule", "search", "option"]
+AxisKind = Literal[Kind, "sampler", "schedule", "search", "option", "recipe"]
 """What the values of an axis are: as of a rule, or the names of samplers and schedules, and so on."""
 
 

@@ -86,7 +86,8 @@ class Profile:
     ``comma_backtrack``; ``padding`` of prompts of unequal length: "apart" (two calls) or "repeat" (to a
     common length); ``zero_empty_negative`` for SDXL; ``ignores`` settings of a record that it has no ear for, of
     ``IGNORABLE``; ``early_calls`` at which calls a minimum sigma of the negative holds, the "odd" or the "even"
-    ones; ``rescale`` of guidance in the "clean" latent or in the "velocity". Picture: ``posterior`` of the VAE
+    ones; ``rescale`` of guidance in the "clean" latent or in the "velocity"; ``refiner_switch`` by noise, by calls
+    or by whole steps (``SwitchBy``). Picture: ``posterior`` of the VAE
     "mean" or "sample" when an image is encoded; ``pixels`` cut or rounded. Inpainting: ``masking`` how the kept
     part is held: "after" each call, also before it with "fresh" noise at every call or always the "same";
     ``pasting`` of the result on the picture: "exact" outside the mask, a web UI's "overlay", "none".
@@ -117,6 +118,7 @@ class Profile:
     ignores: tuple[str, ...] = ()
     early_calls: Literal["odd", "even"] = "odd"
     rescale: Literal["clean", "velocity"] = "clean"
+    refiner_switch: Literal["webui_noise", "webui_calls", "comfyui_steps"] = "webui_noise"
     padding: Literal["apart", "repeat"] = "apart"
     zero_empty_negative: bool = True
     lcm: Literal["plain", "table", "scaled"] = "table"
@@ -153,6 +155,7 @@ _FORGE = Profile(
     label="Forge f2.0.1",
     padding="repeat",
     skips_negative=True,
+    refiner_switch="webui_calls",
     global_noise=("ddpm",),
     masking="fresh",
     ignores=("comma_backtrack", "pad_conds", "downcast_alphas"),
@@ -192,6 +195,7 @@ _ALL = (
         sampler_options=(),
         skips_negative=True,
         rescale="velocity",
+        refiner_switch="comfyui_steps",
         emphasis="ComfyUI",
         dialect="comfyui",
         padding="repeat",

@@ -19,6 +19,7 @@ from .image.refiner_plan import (
     refiner_plan,
     refiner_runs_in,
 )
+from .profiles import table_of
 from .run import Sampling
 
 SWITCH_AT = 0.8
@@ -29,9 +30,8 @@ def switch_by(refiner: Refiner, sampling: Sampling) -> SwitchBy:
     """Return how "switch at" is read: as recorded, else as the program does whose profile is followed."""
     if refiner.switch_by is not None:
         return refiner.switch_by  # type: ignore[return-value]
-    if sampling.host.name == "comfyui":
-        return "comfyui_steps"
-    return "webui_calls" if refiner.by_steps else "webui_noise"
+    own = sampling.host.refiner_switch
+    return "webui_calls" if refiner.by_steps and own == "webui_noise" else own
 
 
 def plan_of(record: Generation, sampling: Sampling) -> RefinerPlan | None:
@@ -53,6 +53,7 @@ def plan_of(record: Generation, sampling: Sampling) -> RefinerPlan | None:
         sampling.model,
         by=switch_by(refiner, sampling),
         calls_per_step=sampling.shape.calls_per_step,
+        asked=table_of(sampling.host, sampling.model, sampling.sampler),
     )
 
 

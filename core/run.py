@@ -139,6 +139,16 @@ class Sampling:
 
         return first if i is None else first[i : i + 1], drawn
 
+    def noise_of_part(self, sigmas: Tensor, whole: Noise, shape: tuple[int, int, int]) -> Noise:
+        """Return the step noise of a part of the pass, with its own sampler: ``sigmas``, of those of the pass.
+
+        ``whole``: that of the pass, which goes on unless the host begins step noise anew with every sampler; it
+        then draws over the part's sigmas alone.  ``shape``: of one latent, (C, h, w).
+        """
+        if self.host.step_noise != "restart":
+            return whole
+        return replace(self, laid_out=sigmas).noise(shape)[1]
+
     def start(self, noise: Tensor, latent: Tensor | None = None, extra: float = 0.0) -> Tensor:
         """Return the noisy latent that the pass begins with; ``latent``: the clean one of image to image.
 

@@ -9,8 +9,9 @@ from typing import Any
 
 from .generation import SUBRECORDS, DetailerUnit, Generation
 from .keys import FIRST, KEYS, LAST, UNIT, Key
-from .names import split_fused
+from .names import OURS, is_ours, is_ours_alone, split_fused
 from .pairs import join_pairs, join_text, read_pairs, split_text
+from .parts import OWNED
 
 PROFILED = ("Emphasis", "RNG")
 """Written even where they are as in A1111: beside a profile, leaving them out means that profile's own."""
@@ -73,8 +74,16 @@ def _pairs(generation: Generation, shown: Container[str]) -> dict[str, str]:
         shown = {*PROFILED, *(label for label in KEYS if label in shown)}
     first = _texts(generation, FIRST, shown) | unit_texts(generation.detailer, shown=shown)
     last = _texts(generation, LAST, shown)
+    for texts in (first, last):
+        texts |= {label: texts[label] + OURS for label in _owned(generation) if label in texts}
     extras = {label: text for label, text in generation.extras if label not in first and label not in last}
     return first | extras | last
+
+
+def _owned(generation: Generation) -> list[str]:
+    """Return the labels of the keys whose sampler or schedule is Concord's own."""
+    own = (generation.concord and generation.concord.own) or ()
+    return [label for label, key in KEYS.items() if key.path in own]
 
 
 def _texts(
@@ -117,6 +126,7 @@ def _read_settings(line: str) -> Generation:
     values: dict[str, Any] = {}
     units: dict[int, dict[str, Any]] = {}
     extras: dict[str, str] = {}
+    names: dict[str, str] = {}
     for label, text in read_pairs(line, KEYS):
         key, target = KEYS.get(label), values
         if key is None and (match := _UNIT_LABEL.fullmatch(label)):
@@ -127,24 +137,46 @@ def _read_settings(line: str) -> Generation:
                 raise ValueError(label)
             target[key.path] = key.rule.parse(text)
             extras.pop(label, None)
+            if target is values and key.path in OWNED:
+                names[key.path] = text
         except ValueError:
             extras[label] = text
             if key is not None:
                 target.pop(key.path, None)
     detailer = tuple(DetailerUnit(**units.get(i, {})) for i in range(1, max(units, default=0) + 1))
-    return _assemble(values, detailer=detailer, extras=tuple(extras.items()))
+    return _assemble(values, names, detailer=detailer, extras=tuple(extras.items()))
 
 
-def _assemble(values: dict[str, Any], **more: Any) -> Generation:
-    """Return the record with the field ``hires.steps`` as ``values["hires.steps"]``, and so on."""
+def _assemble(values: dict[str, Any], names: dict[str, str], **more: Any) -> Generation:
+    """Return the record with the field ``hires.steps`` as ``values["hires.steps"]``, and so on.
+
+    ``names``: what the text calls samplers and schedules, by field.
+    """
     fields: dict[str, Any] = {}
     nested: dict[str, dict[str, Any]] = {}
     for path, value in values.items():
         owner, _, name = path.rpartition(".")
         (nested.setdefault(owner, {}) if owner else fields)[name] = value
-    for target in (fields, nested.get("hires", {})):
+    for owner, target in (("", fields), ("hires.", nested.get("hires", {}))):
         if fused := split_fused(target.get("sampler", "")):
             target["sampler"], target["scheduler"] = fused
+            names[f"{owner}scheduler"] = names[f"{owner}sampler"]
+    if own := _own_of(fields, nested, names):
+        nested.setdefault("concord", {})["own"] = own
     for owner, record in nested.items():
         fields[owner] = SUBRECORDS[owner](**record)
     return Generation(**fields, **more)
+
+
+def _own_of(
+    fields: dict[str, Any], nested: dict[str, dict[str, Any]], names: dict[str, str]
+) -> tuple[str, ...]:
+    """Return those of ``OWNED`` whose text says that the sampler or schedule is Concord's."""
+    by_web_ui = "profile" not in nested.get("concord", {})
+    own: list[str] = []
+    for path in OWNED:
+        text, (owner, _, name) = names.get(path, ""), path.rpartition(".")
+        alone = by_web_ui and name == "sampler" and is_ours_alone(text)
+        if alone or (is_ours(text) and (nested.get(owner, {}) if owner else fields).get(name, text) != text):
+            own.append(path)
+    return tuple(own)

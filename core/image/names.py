@@ -8,6 +8,9 @@ from typing import Protocol
 OURS = " (Concord)"
 """What stands after a label in a web UI that has a sampler or schedule of that label itself."""
 
+OURS_ALONE = ("ddim", "uni_pc")
+"""Samplers of ours with labels of their own, as the web UIs' of these names are other ones."""
+
 
 class Labelled(Protocol):
     """An entry of a registry: it has a label beside its name."""
@@ -55,6 +58,16 @@ def scheduler_name(label: str) -> str:
     return _name(label, _schedulers())
 
 
+def is_ours(label: str) -> bool:
+    """Tell whether a text that calls a sampler or schedule ``label`` says that it is ours, not the web UI's."""
+    return label.casefold().endswith(OURS.casefold())
+
+
+def is_ours_alone(sampler: str) -> bool:
+    """Tell whether ``sampler`` is a label that only we give to a sampler: "DDIM (Euler)", "UniPC (sigma)"."""
+    return sampler.casefold() in [sampler_label(name).casefold() for name in OURS_ALONE]
+
+
 def split_fused(sampler: str) -> tuple[str, str] | None:
     """Return (sampler, scheduler) names of an old label that holds both (``DPM++ 2M Karras``), else None."""
     sampler = _bare(sampler)
@@ -82,5 +95,4 @@ def _name(label: str, registry: Mapping[str, Labelled]) -> str:
 
 def _bare(label: str) -> str:
     """Return ``label`` without the mark of ours."""
-    ours = label.casefold().endswith(OURS.casefold())
-    return label[: -len(OURS)] if ours else label
+    return label[: -len(OURS)] if is_ours(label) else label

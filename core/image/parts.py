@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..errors import BadValue
 from .keys import UNIT_SWITCHES, check_fields
 from .model_ref import ModelRef
-from .rules import Options
+from .rules import Options, members
+
+OWNED = ("sampler", "scheduler", "hires.sampler", "hires.scheduler")
+"""Fields of the generation record that may name a sampler or schedule of ours beside the program's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -249,7 +253,9 @@ class ConcordSettings:
     a whole, a picture needs its place in it.  ``resize_mode``: of the first picture, in A1111's words.
     ``exact_steps``: A1111's "do exactly the amount of steps" in image to image.  ``comma_backtrack``: tokens
     behind the last comma that may move to the next chunk, 0 … 74, A1111's "prompt word wrap length limit".
-    ``recipe``: the name of the settings that were begun with, in ``core.recipes``.
+    ``recipe``: the name of the settings that were begun with, in ``core.recipes``.  ``own``: of ``OWNED`` those
+    that name Concord's own sampler or schedule where the program of the profile has another of that name; in an
+    infotext such a name ends in "(Concord)".
     """
 
     version: str | None = None
@@ -269,7 +275,10 @@ class ConcordSettings:
     exact_steps: bool | None = None
     comma_backtrack: int | None = None
     recipe: str | None = None
+    own: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         """Check the fields; raises ``BadValue``."""
         check_fields(self, "concord")
+        if self.own is not None and not set(members(self.own, (None,))) <= set(OWNED):
+            raise BadValue(f"concord.own is {self.own!r}; pass a tuple of {', '.join(map(repr, OWNED))}")

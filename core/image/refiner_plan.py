@@ -15,9 +15,9 @@ from ..sigmas import ModelSigmas
 SwitchBy = Literal["webui_noise", "webui_calls", "comfyui_steps"]
 """How "switch at" is read.
 
-"webui_noise" (A1111 from 1.8, Forge, reForge): before the denoiser call whose noise level is that far down the
-model's training timesteps.  "webui_calls" (A1111 before 1.8, and its option "switch by sampling steps"): before
-the call of that share of all calls; samplers of two calls a step count twice.  "comfyui_steps" (two
+"webui_noise" (A1111 from 1.8): before the denoiser call whose noise level is that far down the model's training
+timesteps.  "webui_calls" (A1111 before 1.8 and its option "switch by sampling steps", Forge, reForge): before the
+call of that share of all calls; samplers of two calls a step count twice.  "comfyui_steps" (two
 KSamplerAdvanced): after that share of the steps, rounded to a whole one; the sampler begins anew there.
 """
 RefinerPass = Literal["first", "second", "both"]
@@ -35,7 +35,8 @@ class RefinerPlan:
 
     ``by``, ``at``: the reading and the fraction.  ``calls``: denoiser calls of the pass, as the web UIs count
     them.  ``step``: with "comfyui_steps" the first step of the refiner, else None: there the sampler runs on,
-    and the denoiser asks ``is_due`` before every call.  ``table``: the model's sigmas.
+    and the denoiser asks ``is_due`` before every call.  ``table``: the sigmas that noise is looked up in;
+    ``trained``: how many timesteps the model was trained on.
     """
 
     by: SwitchBy
@@ -43,6 +44,7 @@ class RefinerPlan:
     calls: int
     step: int | None
     table: Tensor
+    trained: int
 
     def is_due(self, call: int, sigma: float) -> bool:
         """Tell whether the refiner makes denoiser call ``call`` (from 0) at ``sigma``.
@@ -56,10 +58,12 @@ class RefinerPlan:
         return self.noise_left_behind(sigma) >= self.at
 
     def noise_left_behind(self, sigma: float) -> float:
-        """Return the share of the training timesteps that lies above ``sigma``, from the nearest entry."""
-        last = len(self.table) - 1
+        """Return the share of the training timesteps that lies above ``sigma``, from the nearest entry.
+
+        A table of fewer entries is counted as if they were the first of the training's, as A1111 does.
+        """
         nearest = int((self.table - sigma).abs().argmin())
-        return (last - nearest) / (last + 1)
+        return (self.trained - 1 - nearest) / self.trained
 
     def split(self, sigmas: Tensor) -> tuple[Tensor, Tensor]:
         """Return the sigmas of the base and of the refiner; both have the one between.
@@ -78,10 +82,12 @@ def refiner_plan(
     *,
     by: SwitchBy = "webui_noise",
     calls_per_step: int = 1,
+    asked: ModelSigmas | None = None,
 ) -> RefinerPlan:
     """Return when a refiner takes over in a pass of ``steps`` steps; ``switch_at``: 0 … 1, 1 is never.
 
-    ``calls_per_step``: denoiser calls of a step, 2 for samplers of second order in the web UIs.
+    ``calls_per_step``: denoiser calls of a step, 2 for samplers of second order in the web UIs.  ``asked``: the
+    table that the sampler looks noise up in, where that is not the model's, as with A1111's LCM.
     Raises ``BadValue`` for a fraction outside 0 … 1, fewer than one step and an unknown reading.
 
     Source: A1111 1.8's notes on the change, and its recorded behaviour; ComfyUI's SDXL examples.
@@ -93,8 +99,14 @@ def refiner_plan(
     if steps < 1 or calls_per_step < 1:
         raise BadValue(f"{steps} steps of {calls_per_step} calls; pass 1 or more of each")
     step = math.floor(switch_at * steps + 0.5) if by == "comfyui_steps" else None
-    table = model.table.to(torch.float64)
-    return RefinerPlan(by=by, at=switch_at, calls=steps * calls_per_step, step=step, table=table)
+    return RefinerPlan(
+        by=by,
+        at=switch_at,
+        calls=steps * calls_per_step,
+        step=step,
+        table=(asked or model).table.to(torch.float64),
+        trained=len(model.table),
+    )
 
 
 def refiner_runs_in(refined: RefinerPass, *, is_hires_pass: bool, has_hires: bool) -> bool:

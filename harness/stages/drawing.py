@@ -108,15 +108,16 @@ class Drawing:
             whole = leg.masked(RefinedDenoiser(base, refiner, plan))
             return pipeline.sample(sampling, whole, leg.start, leg.noise, watch=self._watch())
         before, after = plan.split(sampling.sigmas)
+        noises = leg.noises_of((before, after))
         latent = pipeline.sample(
-            sampling, leg.masked(base), leg.start, leg.noise, sigmas=before, watch=self._watch()
+            sampling, leg.masked(base), leg.start, noises[0], sigmas=before, watch=self._watch()
         )
         if len(before) > 1 and sampling.sampler.timesteps and sampling.host.by_web_ui:
             latent = latent * (1 + float(before[-1]) ** 2) ** 0.5
         second = refiner()
         second.calls = base.calls
         watch = self._watch(len(before) - 1)
-        return other.sample(sampling, leg.masked(second), latent, leg.noise, sigmas=after, watch=watch)
+        return other.sample(sampling, leg.masked(second), latent, noises[1], sigmas=after, watch=watch)
 
     def _read(self, pipeline: Pipeline, record: Generation, sampling: Sampling) -> Texts:
         texts = pipeline.read(record, sampling)
@@ -169,6 +170,11 @@ class _Leg:
     start: Tensor
     noise: Noise
     kept: Kept | None
+
+    def noises_of(self, parts: Sequence[Tensor]) -> list[Noise]:
+        """Return the step noise of parts of the pass that samplers of their own run, ``parts`` of its sigmas."""
+        shape = (self.start.shape[1], self.start.shape[2], self.start.shape[3])
+        return [self.sampling.noise_of_part(sigmas, self.noise, shape) for sigmas in parts]
 
     def masked(self, inner: PairDenoiser) -> PairDenoiser:
         """Return ``inner``, painting inside the mask alone where there is one."""

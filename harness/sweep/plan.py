@@ -31,7 +31,8 @@ _RANKS = {
     "scheduler": 0,
     "search": 2,
     "lora": 3,
-    "option": 4,
+    "recipe": 4,
+    "option": 5,
 }
 
 
@@ -187,7 +188,7 @@ class _Records:
 
 def _rank(axis: Axis) -> int:
     """Return the place of ``axis`` in the order in which values are set: what others write into comes first."""
-    return _RANKS.get(axis.kind if axis.kind in ("search", "option") else axis.name.split(" ")[0], 1)
+    return _RANKS.get(axis.kind if axis.kind in ("search", "option", "recipe") else axis.name.split(" ")[0], 1)
 
 
 class _Settled:

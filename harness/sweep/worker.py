@@ -16,11 +16,11 @@ from torch import Tensor
 from ...core.errors import ConcordError
 from ...core.image import Generation, format_infotext
 from ...core.image.files import image_bytes
-from ...core.recipes import FilesThere, fit_to_files
+from ...core.recipes import FilesThere, ModelKind, findings_of, fit_to_files
 from ...core.run import Sampling
 from ..models import load_model
 from ..pipeline import DEMO, Picture, Pipeline
-from ..recipe_files import files_there
+from ..recipe_files import files_there, kind_of
 from ..stages.detailing import detectors_of
 from ..stages.second import find_model
 from ..texts import Texts
@@ -145,6 +145,7 @@ class _Held:
     unet: JointUnet
     memory: Memory
     files: FilesThere
+    kind: ModelKind
     texts: OrderedDict[Hashable, tuple[Texts, tuple[str, ...]]] = field(default_factory=OrderedDict)
 
     @classmethod
@@ -172,7 +173,8 @@ class _Held:
         options = argparse.Namespace(
             **{name: [Path(one) for one in getattr(setup, name)] for name in _FOLDERS}
         )
-        return cls(pipeline, unet, memory, files_there(options, pipeline.model))
+        files = files_there(options, pipeline.model)
+        return cls(pipeline, unet, memory, files, kind_of(pipeline.model))
 
     def make(self, job: Job) -> list[Made]:
         """Return what became of each wanted cell."""
@@ -193,14 +195,19 @@ class _Held:
         return [made[cell] for cell, _ in job.cells if cell in job.wanted]
 
     def _ready(self, cell: int, wanted: Generation) -> _Ready:
-        wanted, replaced = fit_to_files(wanted, self.files)
+        wanted, advice = self._fitted(wanted)
         record = self.pipeline.complete(wanted)
         if record.detailer:
             detectors_of(record, self.pipeline.detector_folders)
         sampling = self.pipeline.sampling(record)
         texts, warnings = self._read(record, sampling)
-        said = (*replaced, *warnings)
+        said = (*advice, *warnings)
         return _Ready(cell=cell, record=record, sampling=sampling, texts=texts, warnings=said)
+
+    def _fitted(self, wanted: Generation) -> tuple[Generation, list[str]]:
+        """Return ``wanted`` with files that are there, and what its recipe has to say of the files and of the rest."""
+        record, lines = fit_to_files(wanted, self.files)
+        return record, [*lines, *map(str, findings_of(wanted, self.kind))]
 
     def _read(self, record: Generation, sampling: Sampling) -> tuple[Texts, tuple[str, ...]]:
         """Return the encoded prompts of ``record``, read once for all records that differ in nothing else."""
@@ -263,9 +270,9 @@ class _Held:
     def _in_passes(self, job: Job) -> list[Made]:
         """Return cells of several passes, whose seeds count up."""
         [(_, first), *_] = job.cells
-        wanted, replaced = fit_to_files(first, self.files)
+        wanted, advice = self._fitted(first)
         pictures = self.pipeline.generate(wanted, batch=len(job.cells))
-        said = (*replaced, *self.pipeline.warnings)
+        said = (*advice, *self.pipeline.warnings)
         return [
             _made(cell, picture, said)
             for (cell, _), picture in zip(job.cells, pictures, strict=True)

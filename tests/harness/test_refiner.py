@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -52,6 +53,36 @@ def test_a_model_that_refines_itself_changes_nothing(pipeline, reading, sampler)
     assert np.array_equal(image_of(pipeline, sampler=sampler, refiner=refiner, concord=own), plain)
 
 
+@pytest.mark.parametrize("sampler", ["euler_ancestral", "dpmpp_3m_sde", "lcm"])
+def test_step_noise_begins_anew_where_the_host_runs_two_samplers(pipeline, sampler):
+    """Two KSamplers: the second draws from its seed, and over its own sigmas."""
+    refiner = Refiner(model="same", switch_at=0.5, switch_by="comfyui_steps")
+    asked = record(sampler=sampler, refiner=refiner, concord=ConcordSettings(profile="comfyui"))
+    sampling = pipeline.sampling(asked)
+    shape = pipeline.latent_shape(asked)
+    first, _ = sampling.noise(shape)
+    noises = []
+    for sigmas in (sampling.sigmas[:4], sampling.sigmas[3:]):
+        own = dataclasses.replace(sampling, laid_out=sigmas).noise(shape)[1]
+        noises.append([own(float(a), float(b)) for a, b in pairwise(sigmas) if b > 0])
+    drawn = []
+    run = type(sampling).run
+
+    def watched(self, denoise, start, noise, **given):
+        def told(sigma, sigma_next):
+            drawn.append(noise(sigma, sigma_next))
+            return drawn[-1]
+
+        return run(self, denoise, start, told, **given)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(sampling), "run", watched)
+        pipeline.generate(asked)
+    assert first.shape == drawn[0].shape
+    assert len(drawn) == len([*noises[0], *noises[1]])
+    assert all(torch.equal(a, b) for a, b in zip(drawn, [*noises[0], *noises[1]], strict=True))
+
+
 @pytest.mark.parametrize("reading", READINGS)
 def test_another_model_draws_the_rest(pipeline, reading):
     def refined(at):
@@ -96,6 +127,13 @@ SPLITS = {
         Refiner(model="other", switch_at=0.5),
         {"concord": ConcordSettings(profile="comfyui")},
         (3, 3),
+    ),
+    "a1111": (Refiner(model="other", switch_at=0.9), {"concord": ConcordSettings(profile="a1111")}, (4, 2)),
+    "forge": (Refiner(model="other", switch_at=0.9), {"concord": ConcordSettings(profile="forge")}, (6, 0)),
+    "lcm of a1111": (
+        Refiner(model="other", switch_at=0.9),
+        {"sampler": "lcm", "concord": ConcordSettings(profile="a1111")},
+        (0, 6),
     ),
 }
 

@@ -41,6 +41,14 @@ def test_noise_is_counted_in_training_timesteps() -> None:
     assert not plan.is_due(19, float(MODEL.table[200]))
 
 
+def test_a_table_of_few_entries_is_counted_as_the_first_of_the_training() -> None:
+    """A1111's LCM knows fifty timesteps, so that its refiner is always past 0.949."""
+    few = ModelSigmas.from_table(MODEL.table[19::20], MODEL.kind, MODEL.shift)
+    plan = refiner_plan(0.949, 20, MODEL, asked=few)
+    assert plan.noise_left_behind(MODEL.sigma_max) == pytest.approx(0.95)
+    assert first_due(plan, get_sigmas("normal", 20, MODEL)) == 0
+
+
 def test_a_sampler_of_two_calls_a_step_switches_at_the_call() -> None:
     plan = refiner_plan(0.5, 5, MODEL, by="webui_calls", calls_per_step=2)
     assert [plan.is_due(i, 1.0) for i in range(10)] == [False] * 5 + [True] * 5
