@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from typing import Literal
 
 from .image.generation import Generation
 from .image.names import sampler_name, scheduler_name, split_fused
 from .image.parts import ConcordSettings
-from .profiles import Profile, profile, sampler_of, schedule_of
+from .profiles import Pass, Profile, profile, sampler_of, schedule_of, with_own_sampler
 from .sampling import SAMPLERS
 from .sigmas import SCHEDULERS
 
@@ -17,9 +18,20 @@ DEFAULT_STEPS = 20
 DEFAULT_SAMPLER = "dpmpp_2m"
 
 
-def profile_of(record: Generation) -> Profile:
-    """Return the profile that ``record`` names, Concord's own unless it does; raises ``BadValue``."""
-    return profile((record.concord and record.concord.profile) or DEFAULT_PROFILE)
+def profile_of(record: Generation, kind: Pass = "text") -> Profile:
+    """Return the profile that ``record`` names for a pass, Concord's own unless it does; raises ``BadValue``.
+
+    A sampler of ours that the program's user chose is run as ours is.
+    """
+    host = profile((record.concord and record.concord.profile) or DEFAULT_PROFILE)
+    return with_own_sampler(host) if is_own(record, kind, "sampler") else host
+
+
+def is_own(record: Generation, kind: Pass, name: Literal["sampler", "scheduler"]) -> bool:
+    """Tell whether the sampler or schedule of a pass is Concord's own, beside one that the program has."""
+    own = (record.concord and record.concord.own) or ()
+    apart = kind == "hires" and record.hires is not None and getattr(record.hires, name) is not None
+    return (f"hires.{name}" if apart else name) in own
 
 
 def sampler_called(text: str) -> str:

@@ -33,6 +33,7 @@ __all__ = [
     "Profile",
     "Run",
     "Seeds",
+    "convention_of",
     "end_of",
     "noise_of",
     "profile",
@@ -41,6 +42,7 @@ __all__ = [
     "sigmas_of",
     "start_of",
     "table_of",
+    "with_own_sampler",
 ]
 
 Pass = Literal["text", "image", "hires"]
@@ -77,7 +79,8 @@ class Profile:
     start noise ended, or begins again with the same seed; ``global_noise``: samplers whose step noise comes
     from torch's global generator; ``sde_noise`` a tree an image, one a batch, or the cheap path. Start:
     ``start_scale`` "sigma" multiplies the noise by sigma, "unit" by ``sqrt(1 + sigma^2)`` at full noise,
-    "unit_text" in text to image (the web UIs' SGM noise multiplier). Schedule: ``convention``;
+    "unit_text" in text to image (the web UIs' SGM noise multiplier). Schedule: ``convention``; ``schedules`` that
+    it has, None for all of its convention; ``timestep_runs``: samplers that step in timesteps run as the web UIs' do;
     ``float32_alphas`` in the sigma table; ``discards`` whose list of samplers drops the sigma before 0;
     ``image_rule`` and ``hires_rule`` how strength becomes steps; ``sampler_forms`` and ``sampler_options``
     (sampler, option, value): what the host's names mean here. Model: ``timesteps`` "nearest" or "fraction"
@@ -104,6 +107,8 @@ class Profile:
     sde_noise: Literal["tree_per_image", "tree_per_batch", "path"] = "tree_per_image"
     start_scale: Literal["sigma", "unit", "unit_text"] = "sigma"
     convention: Convention = "webui"
+    schedules: tuple[str, ...] | None = None
+    timestep_runs: bool = True
     float32_alphas: bool = False
     discards: Host | None = "webui"
     image_rule: StepRule = "webui"
@@ -132,8 +137,21 @@ class Profile:
         """Tell whether the host is A1111 or a fork of it."""
         return self.convention in ("webui", "reforge")
 
+    def runs_timesteps(self, spec: SamplerSpec) -> bool:
+        """Tell whether ``spec`` steps in timesteps here, over a variance-preserving latent, as in the web UIs."""
+        return spec.timesteps and self.timestep_runs
+
+    def has_schedule(self, name: str) -> bool:
+        """Tell whether the host has a schedule called ``name`` of its own."""
+        if self.schedules is not None:
+            return name in self.schedules
+        return self.convention == "concord" or self.convention in SCHEDULERS[name].hosts
+
     def __post_init__(self) -> None:
-        """Check that the samplers and settings it names exist; raises ``BadValue``."""
+        """Check that the samplers, schedules and settings it names exist; raises ``BadValue``."""
+        for name in self.schedules or ():
+            if name not in SCHEDULERS:
+                raise unknown("schedule", name, SCHEDULERS)
         for name in self.ignores:
             if name not in IGNORABLE:
                 raise unknown("setting that a host may ignore", name, IGNORABLE)
@@ -142,9 +160,13 @@ class Profile:
                 raise unknown("sampler", name, SAMPLERS)
 
 
+_OF_TIMESTEPS = ("ddim_timesteps", "uni_pc_timesteps")
+_OF_A1111 = ("normal", "karras", "exponential", "polyexponential", "sgm_uniform", *_OF_TIMESTEPS)
+_OF_A1111_1_10 = (*_OF_A1111, "kl_optimal", "align_your_steps", "align_your_steps_sd1", "simple", "ddim_uniform", "beta")
 _A1111 = Profile(
     name="a1111",
     label="A1111 1.9.4",
+    schedules=_OF_A1111,
     float32_alphas=True,
     timesteps="fraction",
     lcm="scaled",
@@ -167,6 +189,7 @@ _ALL = (
         noise_source="cpu",
         sde_noise="path",
         convention="concord",
+        timestep_runs=False,
         discards=None,
         image_rule="ksampler",
         hires_rule="ksampler",
@@ -188,6 +211,7 @@ _ALL = (
         sde_noise="tree_per_batch",
         start_scale="unit",
         convention="comfyui",
+        timestep_runs=False,
         discards="comfyui",
         image_rule="ksampler",
         hires_rule="ksampler",
@@ -205,7 +229,7 @@ _ALL = (
         masking="same",
         pasting="none",
     ),
-    replace(_A1111, name="a1111-1.10", label="A1111 1.10", verified=False, ignores=()),
+    replace(_A1111, name="a1111-1.10", label="A1111 1.10", verified=False, schedules=_OF_A1111_1_10, ignores=()),
     replace(
         _FORGE,
         name="reforge",
@@ -266,7 +290,7 @@ def schedule_of(host: Profile, spec: SamplerSpec, schedule: str | None, family: 
     name = schedule
     if name is None or name.lower() == "automatic":
         name = dict(AUTOMATIC).get(spec.name, "normal") if host.by_web_ui else spec.scheduler
-    if spec.timesteps and host.by_web_ui:
+    if host.runs_timesteps(spec):
         name = spec.scheduler
     own = SCHEDULERS[name].name
     return f"{own}_{family}" if f"{own}_{family}" in SCHEDULERS else own
@@ -280,11 +304,13 @@ def sigmas_of(
     model: ModelSigmas,
     *,
     run: Run = TEXT,
+    own: bool = False,
     **options: Any,
 ) -> Tensor:
     """Return the sigmas of a run of ``steps`` in ``host`` over ``schedule``, as ``schedule_of`` gives it.
 
-    ``options``: of the schedule.  Raises ``BadValue`` as ``run_sigmas``.
+    ``own``: the schedule is Concord's, whatever the host has, see ``convention_of``.  ``options``: of the schedule.
+    Raises ``BadValue`` as ``run_sigmas``.
     """
     rules: dict[Pass, StepRule] = {"text": "ksampler", "image": host.image_rule, "hires": host.hires_rule}
     return run_sigmas(
@@ -296,9 +322,19 @@ def sigmas_of(
         discard_penultimate=host.discards in spec.discards_penultimate
         if run.discard is None
         else run.discard,
-        convention=host.convention,
-        **_own_of(schedule, options) if spec.timesteps and host.by_web_ui else options,
+        convention=convention_of(host, schedule, own=own),
+        **_own_of(schedule, options) if host.runs_timesteps(spec) else options,
     )
+
+
+def convention_of(host: Profile, schedule: str, *, own: bool = False) -> Convention:
+    """Return whose list of sigmas is followed: the host's, Concord's where it has none or ``own`` asks for that."""
+    return host.convention if host.has_schedule(schedule) and not own else "concord"
+
+
+def with_own_sampler(host: Profile) -> Profile:
+    """Return ``host`` as it runs a sampler of ours: no other is meant by its name, and it is run as ours are."""
+    return replace(host, sampler_forms=(), global_noise=(), timestep_runs=False)
 
 
 def _own_of(schedule: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -328,7 +364,7 @@ def start_of(
     scale = sigma
     full = sigma >= model.sigma_max * (1 - 1e-5)
     if not model.is_flow and (
-        (spec.timesteps and host.by_web_ui and latent is None)
+        (host.runs_timesteps(spec) and latent is None)
         or (host.start_scale == "unit" and full)
         or (host.start_scale == "unit_text" and latent is None)
     ):
@@ -344,6 +380,6 @@ def end_of(host: Profile, spec: SamplerSpec, latent: Tensor, sigma: float) -> Te
     Timestep samplers of the web UIs stop short of 0, and their variance-preserving latent is decoded as it
     is.
     """
-    if spec.timesteps and host.by_web_ui:
+    if host.runs_timesteps(spec):
         return latent / math.sqrt(1 + sigma**2)
     return latent
