@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
@@ -12,18 +12,18 @@ from PIL import Image, ImageDraw, ImageFont
 from ...core.sigma_plot import COLOURS, GRID, INK, PAPER
 
 PANEL = (470, 330)
-LEFT, TOP, GAP, LEGEND = 64, 44, 28, 26
+LEFT, TOP, GAP, LEGEND = 64, 58, 28, 26
 _SCALE = 2
 """Drawn at twice the size and reduced, for smooth lines."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Chart:
-    """Lines by name: points (steps, error), errors above 0."""
+    """Lines by name: points (steps, error), errors above 0; ``axes``: what is up, and what is across."""
 
     title: str
     lines: Mapping[str, Sequence[tuple[int, float]]]
-    across: str = field(default="steps")
+    axes: str = "path error by steps"
 
 
 def draw(charts: Sequence[Chart], columns: int = 2) -> Image.Image:
@@ -66,7 +66,8 @@ def _panel(pen: ImageDraw.ImageDraw, chart: Chart, x: int, y: int) -> None:
     axes = _Axes(x, y, (steps[0], steps[-1]), (low, max(high, 10 * low)))
     font: Any = ImageFont.load_default(13 * _SCALE)
     small: Any = ImageFont.load_default(11 * _SCALE)
-    pen.text((_SCALE * x, _SCALE * (y - 30)), chart.title, fill=INK, font=font)
+    pen.text((_SCALE * x, _SCALE * (y - 44)), chart.title, fill=INK, font=font)
+    pen.text((_SCALE * x, _SCALE * (y - 22)), chart.axes, fill=INK, font=small)
     for error in _ticks(*axes.errors):
         a, b = axes.place(steps[0], error), axes.place(steps[-1], error)
         pen.line((a, b), fill=GRID, width=_SCALE)

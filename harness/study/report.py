@@ -55,14 +55,14 @@ def charts(results: Sequence[Result]) -> dict[str, Image.Image]:
         on = [name for name in (*ON, "align_your_steps") if any(one.schedule == name for one in rows)]
         of_samplers = [
             Chart(
-                title=f"{SCHEDULERS[name].label} — {title}",
+                title=f"{SCHEDULERS[name].label}: {title}",
                 lines=_lines(rows, [(sampler, name, SAMPLERS[sampler].label) for sampler in COMPARED]),
             )
             for name in on[:2] + on[2:4]
         ]
         of_schedules = [
             Chart(
-                title=f"{SAMPLERS[name].label} — {title}",
+                title=f"{SAMPLERS[name].label}: {title}",
                 lines=_lines(rows, [(name, schedule, SCHEDULERS[schedule].label) for schedule in on]),
             )
             for name in ("dpmpp_2m", "euler")
@@ -147,7 +147,7 @@ def _winner(rows: Sequence[Result], floor: float) -> str:
     least = errors[0][0]
     if rows[0].path is None and least < 1.1 * floor:
         alike = sum(error < 1.1 * floor for error, _ in errors)
-        return f"{least:.3f} ({alike} schedules as good as true samples)"
+        return f"{least:.3f} ({alike} schedule{'s' * (alike != 1)} as good as true samples)"
     return f"{least:.4f} {SCHEDULERS[errors[0][1]].label}"
 
 

