@@ -9,10 +9,11 @@ from PIL import Image
 
 from ..core.errors import BadValue
 from ..core.image.grid import difference, labelled_grid
-from .cells import NOTHING, Cell, Given, answer, drawn, given, planned, save, with_keys
+from .cells import NOTHING, Cell, Given, Missed, answer, drawn, given, planned, save, with_keys
 from .gradio_parts import elem_id
 from .grid import axis_labels
 from .host import gr, processing, scripts
+from .recipes import note
 
 TITLE = "Concord Compare"
 KEYS = ("Concord compare", "Concord compare values", "Concord compare amplify")
@@ -67,8 +68,11 @@ class ConcordCompare(scripts.Script):
         if len(asked.values) < 2:
             raise BadValue(f"Compare got {len(asked.values)} value; write two or more, parted by commas")
         processing.fix_seed(p)
-        cells = list(drawn(p, planned(p, [asked])))
-        there = [cell for cell in cells if cell is not None]
+        plan = planned(p, [asked])
+        for line in plan.notes:
+            note(p, f"{TITLE}: {line}")
+        cells = list(drawn(p, plan.cells))
+        there = [cell for cell in cells if isinstance(cell, Cell)]
         if not there:
             return processing.Processed(p, [], p.seed, "")
         sheet, apart = _sheet(asked, cells, amplify)
@@ -77,14 +81,14 @@ class ConcordCompare(scripts.Script):
         text = with_keys(there[0].lines("infotexts")[0], keys)
         save(p, sheet, text, "concord_compare", there[0].lines("all_seeds")[0])
         sheets = [(sheet, text), *((one, text) for one in apart)]
-        return answer(there[0], sheets if keep else sheets[:1], there if keep else [])
+        return answer(p, there[0], sheets if keep else sheets[:1], there if keep else [])
 
 
 def _sheet(
-    asked: Given, cells: Sequence[Cell | None], amplify: float
+    asked: Given, cells: Sequence[Cell | Missed], amplify: float
 ) -> tuple[Image.Image, list[Image.Image]]:
     """Return the pictures above their differences from the first, and the differences by themselves."""
-    above = [None if cell is None else cell.shown for cell in cells]
+    above = [cell.shown if isinstance(cell, Cell) else None for cell in cells]
     first = next(i for i, shown in enumerate(above) if shown is not None)
     below: list[Image.Image | None] = []
     labels: list[str] = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from typing import Any, Literal
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from ..core.canvas import Floats, levels
 from ..core.errors import BadValue
 from ..core.image.upscale import LATENT_UPSCALERS, RESAMPLERS, Upscaler
 from .host import sd_samplers_common, shared
@@ -25,13 +26,15 @@ FULL = 0
 
 def decode(model: Any, latents: Tensor) -> list[Pixels]:
     """Return the picture (H, W, 3) of each latent (B, C, h, w), values cut to whole levels."""
-    pictures: list[Pixels] = []
+    return [levels(one) for one in decoded(model, latents)]
+
+
+def decoded(model: Any, latents: Tensor) -> Iterator[Floats]:
+    """Yield the picture (H, W, 3), 0 … 1, of each latent (B, C, h, w)."""
     for latent in latents:
         one = latent[None].to(devices.device, devices.dtype_vae)
         image = sd_samplers_common.samples_to_images_tensor(one, FULL, model)[0].float()
-        clean = (image / 2 + 0.5).clamp(0, 1).permute(1, 2, 0).cpu().numpy()
-        pictures.append((np.nan_to_num(clean) * np.float32(255)).astype(np.uint8))
-    return pictures
+        yield (image / 2 + 0.5).clamp(0, 1).permute(1, 2, 0).cpu().numpy()
 
 
 def encode(

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from ..core.errors import ConcordError
 from ..core.image.generation import Generation
 from ..core.image.infotext import format_infotext
-from ..core.image.parts import ConcordSettings, Hires
+from ..core.image.parts import ConcordSettings, DetailerUnit, Hires
 from ..core.recipes import (
     RECIPES,
     FilesThere,
@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 TITLE = "Concord Recipe"
 KEY = "Concord recipe"
+OF_REQUEST = "concord_recipe"
+"""The attribute by which a script names the recipe of a request in place of the panel."""
 NONE = "none"
 FIELDS = (
     *("prompt", "steps", "sampling", "scheduler", "cfg_scale", "width", "height"),
@@ -88,6 +90,7 @@ class ConcordRecipe(scripts.Script):
 
     def process(self, p: Any, chosen: str = NONE, *_: Any) -> None:
         """Note the recipe in the picture, and say what disagrees with its card."""
+        chosen = getattr(p, OF_REQUEST, None) or chosen
         if not chosen or chosen == NONE:
             return
         try:
@@ -98,10 +101,7 @@ class ConcordRecipe(scripts.Script):
         else:
             p.extra_generation_params[KEY] = recipe.name
         for line in lines:
-            log.warning("%s: %s", TITLE, line)
-            comment = getattr(p, "comment", None)
-            if comment is not None:
-                comment(f"{TITLE}: {line}")
+            note(p, f"{TITLE}: {line}")
 
 
 def register() -> list[type]:
@@ -116,9 +116,37 @@ def disagreements(p: Any, name: str) -> list[str]:
         record = replace(record, denoising_strength=None)
     if not (record.refiner and _is_named(record.refiner.model)):
         record = replace(record, refiner=None)
+    if _has_detailer(p):
+        record = replace(record, detailer=(DetailerUnit(),))
     skip = getattr(shared.opts, "CLIP_stop_at_last_layers", None)
     record = replace(record, clip_skip=skip, concord=ConcordSettings(recipe=name))
     return [str(finding) for finding in findings_of(record, kind_here())]
+
+
+def _has_detailer(p: Any) -> bool:
+    """Tell whether our detailer or ADetailer is on in request ``p``."""
+    for script in getattr(getattr(p, "scripts", None), "alwayson_scripts", ()):
+        ours = type(script).__module__ == f"{__package__}.detailer_panel"
+        has_switch = (ours or script.title() == "ADetailer") and script.args_to > script.args_from
+        if has_switch and p.script_args[script.args_from] not in (False, None):
+            return True
+    return False
+
+
+def note(p: Any, line: str) -> None:
+    """Say ``line`` in the log and below the pictures, once a request and the copies of it."""
+    if line not in (getattr(p, "comments", None) or ()):
+        log.warning("%s", line)
+    comment = getattr(p, "comment", None)
+    if comment is not None:
+        comment(line)
+
+
+def set_by_hand(name: str, parts: Iterable[str]) -> str:
+    """Return in words what of recipe ``name`` is left to its own controls."""
+    settings = RECIPES[name].settings
+    left = Generation(**{part: getattr(settings, part) for part in parts})
+    return f"recipe {name}, to be set by hand: {format_infotext(left)}"
 
 
 def _is_named(model: str | None) -> bool:

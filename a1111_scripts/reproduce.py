@@ -12,10 +12,11 @@ from ..core.errors import BadValue, unknown
 from ..core.filled import filled, profile_of
 from ..core.image.generation import Generation
 from ..core.image.infotext import format_infotext
+from ..core.profile_choice import borrowed
 from ..core.profiles import PROFILES
-from ..core.same_picture import is_same, nearest
+from ..core.same_picture import report
 from ..core.seeds import batch_of
-from .drawn_as import Drawn, check, draw
+from .drawn_as import Drawn, check, draw, load_model
 from .gradio_parts import elem_id
 from .host import gr, images, processing, scripts, shared
 from .reproduce_source import FILE, SOURCES, TAB, Asked, asked, init_image
@@ -62,18 +63,19 @@ class ConcordReproduce(scripts.Script):
     def run(self, p: Any, source: str = TAB, profile: str = AUTO, text: str = "", file: Any = None) -> Any:
         """Draw what is asked for, and say how far it is from the file; raises ``ConcordError`` before anything runs."""
         processing.fix_seed(p)
+        load_model()
         wanted = asked(p, source, profile_called(profile), text, file)
-        record, image = init_image(p, wanted.record)
-        check(record, image)
+        record, image, mask = init_image(p, wanted.record)
+        check(record, image, mask)
         sizes = [p.batch_size] * p.n_iter if source == TAB else [_batch_of(record)]
-        if record.size is None:
+        if record.size is None and image is None:
             record = replace(record, size=(p.width, p.height))
         shared.state.job_count = len(sizes) * (2 if record.hires else 1)
         record = filled(record)
         drawn: list[Drawn] = []
         for i, size in enumerate(sizes):
             shared.state.job = f"{i + 1} out of {len(sizes)}"
-            drawn.append(draw(p, batch_of(record, i, size), batch=size, image=image))
+            drawn.append(draw(p, batch_of(record, i, size), batch=size, image=image, mask=mask))
             if drawn[-1].stopped:
                 break
             shared.state.nextjob()
@@ -115,9 +117,9 @@ def _answer(p: Any, wanted: Asked, drawn: Sequence[Drawn]) -> Any:
         raise BadValue("nothing was drawn; ask for one picture or more")
     texts = [format_infotext(record) for record in records]
     pixels = [picture for one in drawn for picture in one.pictures]
-    lines = [*wanted.notes, *(line for one in drawn for line in one.warnings)]
+    lines = [*borrowed(wanted.record), *wanted.notes, *(line for one in drawn for line in one.warnings)]
     if wanted.recorded is not None and not any(one.stopped for one in drawn):
-        lines.insert(0, compared(wanted, pixels))
+        lines.insert(0, report(pixels, wanted.recorded, wanted.record, lossy=wanted.lossy).words)
     for line in lines:
         comment = getattr(p, "comment", None)
         if comment is not None:
@@ -149,18 +151,3 @@ def _answer(p: Any, wanted: Asked, drawn: Sequence[Drawn]) -> Any:
     )
     processed.extra_generation_params = {TITLE: "; ".join(lines)}  # the API has no comments
     return processed
-
-
-def compared(wanted: Asked, pixels: Sequence[Any]) -> str:
-    """Return how far the nearest of the pictures is from the recorded one, in words."""
-    assert wanted.recorded is not None
-    host = profile_of(wanted.record)
-    under = f"profile {host.name}{'' if host.verified else ', unverified'}"
-    best = nearest(pixels, wanted.recorded)
-    if best is None:
-        height, width = pixels[0].shape[:2]
-        return f"differs: {width}x{height} was drawn ({under})"
-    far = best[1]
-    word = "same" if is_same(far, wanted.record, lossy=wanted.lossy) else "differs"
-    place = f", picture {best[0] + 1} of its batch" if len(pixels) > 1 else ""
-    return f"{word}: {far.equal:.2%} of values equal, at most {far.most} of 255 levels apart ({under}{place})"

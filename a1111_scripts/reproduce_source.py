@@ -13,20 +13,24 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from ..core.canvas import INVERTED, ONLY_MASKED, check_mask
 from ..core.errors import BadFile, BadValue
+from ..core.filled import profile_of
 from ..core.image.comfyui_graph import LEFT_OUT
 from ..core.image.generation import Generation
 from ..core.image.infotext import format_infotext, parse_infotext
 from ..core.image.keys import KEYS, RESIZE_MODES
-from ..core.image.parts import ConcordSettings
+from ..core.image.parts import ConcordSettings, Inpaint
 from ..core.profile_choice import profile_named, with_profile
 from ..core.same_picture import is_lossy
 from .drawn_codec import Pixels
-from .host import detect, images, shared
+from .host import detect, images, processing, shared
 from .request import record_of
 
 TAB, TEXT, FILE = "the fields of this tab", "an infotext", "a picture file"
 SOURCES = (TAB, TEXT, FILE)
+FILLS = ("fill", "original", "latent noise", "latent nothing")
+"""What the masked part begins as, by the number that a request has for it."""
 NO_PROGRAM = "the text does not say which program made the picture"
 
 
@@ -78,8 +82,8 @@ def record_of_tab(p: Any) -> Generation:
         record = replace(record, denoising_strength=None)
     if record.refiner is not None and record.refiner.model in (None, "", "None"):
         record = replace(record, refiner=None)
-    if getattr(p, "image_mask", None) is None:
-        record = replace(record, inpaint=None)
+    painted = getattr(p, "image_mask", None) is not None
+    record = replace(record, inpaint=inpaint_of_tab(p) if painted else None)
     if getattr(p, "subseed_strength", 0) in (0, None):
         record = replace(record, variation=None)
     checkpoint = (p.override_settings or {}).get("sd_model_checkpoint")
@@ -90,7 +94,7 @@ def record_of_tab(p: Any) -> Generation:
         )
     written = [f"{key}: {value}" for key, value in _settings(p).items()]
     text = format_infotext(replace(record, version=None))
-    return parse_infotext(f"{text}, {', '.join(written)}") if written else record
+    return parse_infotext(", ".join([text, *written]))
 
 
 def _settings(p: Any) -> dict[str, str]:
@@ -105,23 +109,41 @@ def _settings(p: Any) -> dict[str, str]:
     return found
 
 
-def init_image(p: Any, record: Generation) -> tuple[Generation, Pixels | None]:
-    """Return the picture that request ``p`` begins with, None in txt2img, and ``record`` with how it is resized.
+def init_image(p: Any, record: Generation) -> tuple[Generation, Pixels | None, Pixels | None]:
+    """Return ``record`` with how the tab's picture is resized, that picture (H, W, 3), and its mask (H, W).
 
-    Raises ``BadValue`` for a mask, which is not drawn here.
+    Both are None in txt2img.  A text without any key of inpainting may be of that: a web UI writes neither a mask
+    blur of 0 nor what is as by default.  Raises ``BadValue`` for a mask of another size.
     """
     pictures = getattr(p, "init_images", None)
     if not pictures:
-        return record, None
-    if getattr(p, "image_mask", None) is not None:
-        raise BadValue("Concord Reproduce does not inpaint; use the command line (sd-concord reproduce)")
+        return record, None, None
     background = getattr(shared.opts, "img2img_background_color", "#ffffff")
     image = np.asarray(images.flatten(pictures[0], background).convert("RGB"))
     own = record.concord or ConcordSettings()
     mode = getattr(p, "resize_mode", 0) or 0
     if own.resize_mode is None and mode:
         record = replace(record, concord=replace(own, resize_mode=RESIZE_MODES[mode]))
-    return record, image
+    painted = getattr(p, "image_mask", None)
+    if painted is None:
+        return record, image, None
+    made = np.asarray(processing.create_binary_mask(painted).convert("L"))
+    settings = record.inpaint or Inpaint()
+    if settings.mask_blur is None and profile_of(record).by_web_ui:
+        settings = replace(settings, mask_blur=0)
+    return replace(record, inpaint=settings), image, check_mask(made, image)
+
+
+def inpaint_of_tab(p: Any) -> Inpaint:
+    """Return how the tab paints inside its mask."""
+    content = FILLS[getattr(p, "inpainting_fill", 1) or 0]
+    return Inpaint(
+        mask_blur=getattr(p, "mask_blur", None),
+        mask_mode=INVERTED if getattr(p, "inpainting_mask_invert", 0) else None,
+        content=content,
+        area=ONLY_MASKED if getattr(p, "inpaint_full_res", False) else None,
+        padding=getattr(p, "inpaint_full_res_padding", None),
+    )
 
 
 def _notes(record: Generation, profile: str | None) -> tuple[str, ...]:

@@ -8,7 +8,18 @@ from typing import Any
 
 log = logging.getLogger(__name__)
 
-MODULES = ("text", "sampling", "hires", "refiner", "detailer", "images", "recipes", "grid", "sigmas")
+MODULES = (
+    "text",
+    "sampling",
+    "hires",
+    "refiner",
+    "detailer",
+    "images",
+    "same_picture",
+    "recipes",
+    "grid",
+    "sigmas",
+)
 """The modules with nodes, in the order of the menu; each has a list ``NODES``."""
 
 

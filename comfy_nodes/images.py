@@ -29,8 +29,8 @@ from ..core.image import (
 )
 from ..core.image.exif import GRAPH_TAGS
 from ..core.image.file_names import MARKS, fill_pattern, free_path
-from ..core.image.parts import ConcordSettings
-from ..core.profiles import PROFILES
+from ..core.profile_choice import profile_named
+from ..core.profile_choice import with_profile as under_profile
 from ..core.seeds import image_of as record_of
 from .host import folder_paths, io, samplers, schema
 from .wires import RECORD, image_of, listed, pixels_of
@@ -59,11 +59,8 @@ class Settings:
 
 
 def with_profile(record: Generation) -> Generation:
-    """Return ``record`` with the profile of the program that made it, where it names none itself."""
-    own = record.concord or ConcordSettings()
-    if own.profile is not None or record.host not in PROFILES:
-        return record
-    return replace(record, concord=replace(own, profile=record.host))
+    """Return ``record`` under the profile that it names, or that of the program that made it, where there is one."""
+    return record if profile_named(record) is None else under_profile(record)
 
 
 def settings_of(record: Generation, size: tuple[int, int], files: list[str]) -> Settings:

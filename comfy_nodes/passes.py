@@ -146,7 +146,7 @@ def _refined(rig: Rig, leg: Leg, second: Second, plan: RefinerPlan) -> Tensor:
             shape = (start.shape[1], start.shape[2], start.shape[3])
             noises = [sampling.noise_of_part(one, leg.steps, shape) for one in (before, after)]
             x = sampling.run(masked(denoiser), start, noises[0], sigmas=before, on_step=told)
-            if len(before) > 1 and sampling.sampler.timesteps and sampling.host.by_web_ui:
+            if len(before) > 1 and sampling.host.runs_timesteps(sampling.sampler):
                 x = x * (1 + float(before[-1]) ** 2) ** 0.5
             taken_over().calls = denoiser.calls
             later = _told(leg, callback, len(before) - 1)

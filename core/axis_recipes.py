@@ -14,7 +14,7 @@ NONE = "none"
 
 def recipe_axis(axis: Axis) -> Axis:
     """Return ``axis``, that of the recipe's name in the record, with values that bring the recipe's settings too."""
-    wants = f"names of recipes such as {next(iter(RECIPES))}, or {NONE}"
+    wants = f"names of recipes such as {next(iter(RECIPES))!r}, or {NONE!r}"
     return replace(axis, kind="recipe", wants=wants, read=_read, write=str, assign=_laid_under)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -12,10 +12,11 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from .canvas import content_of
 from .image.generation import Generation
-from .image.masked_content import blend_keeping_detail, differential_mask, soft_mask
+from .image.masked_content import blend_keeping_detail, differential_mask, masked_latent, soft_mask
 from .image.parts import ConcordSettings, Inpaint
-from .profiles import GLOBAL_SHIFT
+from .profiles import GLOBAL_SHIFT, Profile
 from .run import Sampling
 from .sampling import batch_noise
 from .sampling.spec import PairDenoiser
@@ -54,6 +55,40 @@ class Kept:
             detail = SOFT_CONTRAST if self.settings.soft_contrast is None else self.settings.soft_contrast
             return blend_keeping_detail(self.latent, painted, mask, detail=detail)
         return painted * mask + self.latent * (1 - mask)
+
+
+def kept_of(
+    record: Generation,
+    sampling: Sampling,
+    painted: NDArray[np.uint8],
+    latent: Tensor,
+    noises: tuple[Tensor, Tensor],
+) -> Kept:
+    """Return what a run over the clean ``latent`` (B, C, h, w) keeps; under the mask it begins as ``record`` says.
+
+    ``painted``: uint8 (H, W).  ``noises``: the start noise, and the plain one, see ``plain_of``, both like ``latent``.
+    """
+    own = record.inpaint or Inpaint()
+    size = (latent.shape[3], latent.shape[2])
+    by_web_ui = sampling.host.pasting != "none"
+    mask = latent_mask(painted, size, by_web_ui=by_web_ui, hard=is_hard(own)).to(latent.device)
+    first, plain = noises
+    return Kept(
+        latent=masked_latent(latent, mask, content_of(own), plain),
+        mask=mask,
+        noise=held_noise(record, sampling, first),
+        settings=own,
+    )
+
+
+def plain_of(record: Generation, host: Profile) -> Generation | None:
+    """Return the record whose start noise ``host`` paints with under a mask, None where it is the run's own.
+
+    The web UIs leave variation and seed resize out of it.
+    """
+    if not host.by_web_ui or (record.variation is None and record.seed_resize_from is None):
+        return None
+    return replace(record, variation=None, seed_resize_from=None)
 
 
 def latent_mask(mask: NDArray[np.uint8], size: tuple[int, int], *, by_web_ui: bool, hard: bool) -> Tensor:
@@ -110,8 +145,8 @@ class MaskedDenoiser:
         """Close over everything."""
         self._inner, self._kept, self._sampling = inner, kept, sampling
         host = sampling.host
-        self._clean_before = (
-            host.masking == "after" and sampling.sampler.timesteps and host.by_web_ui
+        self._clean_before = host.masking == "after" and host.runs_timesteps(
+            sampling.sampler
         )  # A1111's timestep samplers are given the kept part without noise, and not corrected after the call
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:

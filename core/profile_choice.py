@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 
+from .filled import filled, is_own, profile_of, sampler_called, scheduler_called
 from .image.generation import Generation
-from .image.parts import ConcordSettings, Refiner, ScheduleOptions
+from .image.keys import KEYS
+from .image.names import is_ours_alone
+from .image.pairs import read_pairs
+from .image.parts import OWNED, ConcordSettings, Refiner, ScheduleOptions
 from .image.versions import VersionKey, version_key
-from .profiles import profile
+from .profiles import Pass, profile, sampler_of, schedule_of
+from .sigmas import SCHEDULERS
 
 _FORGE = re.compile(r"f([0-9]+)\.")
 OTHERWISE = "a1111"
@@ -41,8 +47,43 @@ def with_profile(record: Generation, name: str | None = None) -> Generation:
     ``BadValue`` for an unknown profile.
     """
     chosen = profile(name or profile_named(record) or OTHERWISE)
-    own = replace(record.concord or ConcordSettings(), profile=chosen.name)
-    return with_old_habits(replace(record, concord=own))
+    settings = replace(record.concord or ConcordSettings(), profile=chosen.name)
+    if chosen.by_web_ui:
+        settings = replace(settings, own=_own_of(record) or None)
+    return with_old_habits(replace(record, concord=settings))
+
+
+def borrowed(record: Generation) -> tuple[str, ...]:
+    """Return in words what a pass takes from Concord where its profile has another of that name, or none."""
+    record = filled(record)
+    passes: list[Pass] = ["text", *(["hires"] if record.hires else [])]
+    return tuple(dict.fromkeys(line for kind in passes for line in _borrowed_in(record, kind)))
+
+
+def _borrowed_in(record: Generation, kind: Pass) -> Iterator[str]:
+    host = profile_of(record, kind)
+    hires = record.hires if kind == "hires" else None
+    sampler = sampler_called((hires and hires.sampler) or record.sampler or "")
+    wanted = (hires and hires.scheduler) or record.scheduler
+    spec, _ = sampler_of(host, sampler)
+    name = schedule_of(host, spec, None if wanted is None else scheduler_called(wanted))
+    if is_own(record, kind, "sampler"):
+        yield f"sampler {spec.label}: Concord's own, as its name in the text says"
+    if is_own(record, kind, "scheduler") and host.convention != "concord":
+        yield f"schedule {SCHEDULERS[name].label}: Concord's own sigmas, as its name in the text says"
+    elif not host.has_schedule(name):
+        yield f"schedule {SCHEDULERS[name].label}: Concord's own sigmas, as {host.label} has no such schedule"
+
+
+def _own_of(record: Generation) -> tuple[str, ...]:
+    """Return what of ``OWNED`` is Concord's in the text of a web UI: also by a label that only we give."""
+    own = set((record.concord and record.concord.own) or ())
+    if record.concord is None or record.concord.profile is None:
+        texts = dict(read_pairs(record.source, KEYS))
+        own |= {
+            key.path for key in KEYS.values() if key.path in OWNED and is_ours_alone(texts.get(key.label, ""))
+        }
+    return tuple(path for path in OWNED if path in own)
 
 
 def with_old_habits(record: Generation) -> Generation:

@@ -65,6 +65,8 @@ K_DIFFUSION = (
     *((name, "eta", 1.0) for name in ("dpm_fast", "dpm_adaptive")),
 )
 """Options under which a sampler gives the web UIs' numbers where ComfyUI's are the default."""
+_TIMESTEP_RUNS = ("ddim_timesteps", "plms", "uni_pc_timesteps")
+_WITH_CFG_PP = (*_TIMESTEP_RUNS, "ddim_cfgpp")
 IGNORABLE = ("comma_backtrack", "pad_conds", "downcast_alphas", "skip_early_cfg", "ngms_all_steps")
 """Settings of a record that not every host follows."""
 
@@ -80,8 +82,9 @@ class Profile:
     from torch's global generator; ``sde_noise`` a tree an image, one a batch, or the cheap path. Start:
     ``start_scale`` "sigma" multiplies the noise by sigma, "unit" by ``sqrt(1 + sigma^2)`` at full noise,
     "unit_text" in text to image (the web UIs' SGM noise multiplier). Schedule: ``convention``; ``schedules`` that
-    it has, None for all of its convention; ``timestep_runs``: samplers that step in timesteps run as the web UIs' do;
-    ``float32_alphas`` in the sigma table; ``discards`` whose list of samplers drops the sigma before 0;
+    it has, None for all of its convention; ``timestep_runs``: its samplers that step in timesteps, over a
+    variance-preserving latent; ``float32_alphas`` in the sigma table; ``discards`` whose list of samplers drops
+    the sigma before 0;
     ``image_rule`` and ``hires_rule`` how strength becomes steps; ``sampler_forms`` and ``sampler_options``
     (sampler, option, value): what the host's names mean here. Model: ``timesteps`` "nearest" or "fraction"
     between two; ``skips_negative`` at CFG 1; ``lcm`` asks it at any time ("plain"), or has a table of 50
@@ -108,7 +111,7 @@ class Profile:
     start_scale: Literal["sigma", "unit", "unit_text"] = "sigma"
     convention: Convention = "webui"
     schedules: tuple[str, ...] | None = None
-    timestep_runs: bool = True
+    timestep_runs: tuple[str, ...] = _TIMESTEP_RUNS
     float32_alphas: bool = False
     discards: Host | None = "webui"
     image_rule: StepRule = "webui"
@@ -138,8 +141,8 @@ class Profile:
         return self.convention in ("webui", "reforge")
 
     def runs_timesteps(self, spec: SamplerSpec) -> bool:
-        """Tell whether ``spec`` steps in timesteps here, over a variance-preserving latent, as in the web UIs."""
-        return spec.timesteps and self.timestep_runs
+        """Tell whether ``spec`` steps in timesteps here, as in the web UIs."""
+        return spec.name in self.timestep_runs
 
     def has_schedule(self, name: str) -> bool:
         """Tell whether the host has a schedule called ``name`` of its own."""
@@ -155,14 +158,23 @@ class Profile:
         for name in self.ignores:
             if name not in IGNORABLE:
                 raise unknown("setting that a host may ignore", name, IGNORABLE)
-        for name in (*dict(self.sampler_forms).values(), *(name for name, _, _ in self.sampler_options)):
+        own = (*dict(self.sampler_forms).values(), *self.timestep_runs)
+        for name in (*own, *(name for name, _, _ in self.sampler_options)):
             if name not in SAMPLERS:
                 raise unknown("sampler", name, SAMPLERS)
 
 
 _OF_TIMESTEPS = ("ddim_timesteps", "uni_pc_timesteps")
 _OF_A1111 = ("normal", "karras", "exponential", "polyexponential", "sgm_uniform", *_OF_TIMESTEPS)
-_OF_A1111_1_10 = (*_OF_A1111, "kl_optimal", "align_your_steps", "align_your_steps_sd1", "simple", "ddim_uniform", "beta")
+_OF_A1111_1_10 = (
+    *_OF_A1111,
+    "kl_optimal",
+    "align_your_steps",
+    "align_your_steps_sd1",
+    "simple",
+    "ddim_uniform",
+    "beta",
+)
 _A1111 = Profile(
     name="a1111",
     label="A1111 1.9.4",
@@ -179,6 +191,7 @@ _FORGE = Profile(
     skips_negative=True,
     refiner_switch="webui_calls",
     global_noise=("ddpm",),
+    timestep_runs=_WITH_CFG_PP,
     masking="fresh",
     ignores=("comma_backtrack", "pad_conds", "downcast_alphas"),
 )
@@ -189,7 +202,7 @@ _ALL = (
         noise_source="cpu",
         sde_noise="path",
         convention="concord",
-        timestep_runs=False,
+        timestep_runs=(),
         discards=None,
         image_rule="ksampler",
         hires_rule="ksampler",
@@ -211,7 +224,7 @@ _ALL = (
         sde_noise="tree_per_batch",
         start_scale="unit",
         convention="comfyui",
-        timestep_runs=False,
+        timestep_runs=(),
         discards="comfyui",
         image_rule="ksampler",
         hires_rule="ksampler",
@@ -229,13 +242,22 @@ _ALL = (
         masking="same",
         pasting="none",
     ),
-    replace(_A1111, name="a1111-1.10", label="A1111 1.10", verified=False, schedules=_OF_A1111_1_10, ignores=()),
+    replace(
+        _A1111,
+        name="a1111-1.10",
+        label="A1111 1.10",
+        verified=False,
+        schedules=_OF_A1111_1_10,
+        timestep_runs=_WITH_CFG_PP,
+        ignores=(),
+    ),
     replace(
         _FORGE,
         name="reforge",
         label="reForge",
         verified=False,
         convention="reforge",
+        timestep_runs=_TIMESTEP_RUNS,
         timesteps="fraction",
         ignores=("pad_conds", "downcast_alphas"),
         early_calls="even",
@@ -334,7 +356,7 @@ def convention_of(host: Profile, schedule: str, *, own: bool = False) -> Convent
 
 def with_own_sampler(host: Profile) -> Profile:
     """Return ``host`` as it runs a sampler of ours: no other is meant by its name, and it is run as ours are."""
-    return replace(host, sampler_forms=(), global_noise=(), timestep_runs=False)
+    return replace(host, sampler_forms=(), global_noise=(), timestep_runs=())
 
 
 def _own_of(schedule: str, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .errors import BadValue
-from .filled import filled, profile_of, sampler_called, scheduler_called
+from .filled import filled, is_own, profile_of, sampler_called, scheduler_called
 from .image.generation import Generation
 from .image.img2img_plan import img2img_plan
 from .image.parts import ConcordSettings
@@ -202,9 +202,14 @@ class Sampling:
         return self.host.lcm == "scaled" and self.sampler.name == "lcm"
 
     def _lcm_timestep(self, sigma: float) -> float:
-        """Return the nearest of the fifty timesteps that latent consistency models were trained on."""
+        """Return the nearest of the fifty timesteps that latent consistency models were trained on.
+
+        In float32, where a sigma of SGM Uniform can be as near to two of them: the less noisy one, as in A1111.
+        """
         table = table_of(self.host, self.model, self.sampler)
-        return self.model.timestep(table.values[table.nearest_index(sigma)], rounded=True)
+        logs = table.table.float().log()
+        nearest = int((logs - torch.tensor(sigma, dtype=torch.float32).log()).abs().numpy().argmin())
+        return self.model.timestep(table.values[nearest], rounded=True)
 
     def _scaled(self, denoise: Denoiser) -> Denoiser:
         """Return ``denoise`` with the skip that these models were trained with."""
@@ -230,10 +235,10 @@ def sampling_of(
     What the record leaves open is as ``filled`` has it.  Raises ``BadValue`` for what cannot be run.
     """
     record = filled(record)
-    host = _adjusted(profile_of(record), record)
+    host = _adjusted(profile_of(record, kind), record)
     model = _trained_on(host, record, model)
     own = record.concord or ConcordSettings()
-    first, _ = sampler_of(host, cast("str", record.sampler))
+    first, _ = sampler_of(profile_of(record), cast("str", record.sampler))
     sampler, scheduler, steps, cfg = _of_pass(record, kind)
     spec, habits = sampler_of(host, sampler_called(sampler))
     schedule = schedule_of(host, spec, scheduler_called(scheduler), family)
@@ -244,18 +249,19 @@ def sampling_of(
     of_schedule = schedule_options_of(record, SCHEDULERS[schedule], strict=scheduler == record.scheduler)
     run_steps = steps
     run = Run(kind=kind, strength=strength, discard=discard)
-    sigmas, begin = sigmas_of(host, spec, schedule, steps, model, run=run, **of_schedule), None
+    given: dict[str, Any] = {**of_schedule, "own": is_own(record, kind, "scheduler")}
+    sigmas, begin = sigmas_of(host, spec, schedule, steps, model, run=run, **given), None
     laid_out = sigmas
     if kind != "text" and host.by_web_ui:
         exact = kind == "hires" or host.image_rule == "webui_exact"
         plan = img2img_plan(steps, strength, requested=steps if exact else None)
         run_steps = plan.run
-        if spec.timesteps:
+        if host.runs_timesteps(spec):
             table, skip = table_of(host, model), of_schedule.get("skip_type", "time_uniform")
             sigmas, begin = timestep_run(schedule, plan.steps, plan.start, table, skip)
         elif plan.steps:
             whole = Run(discard=discard)
-            laid_out = sigmas_of(host, spec, schedule, plan.steps, model, run=whole, **of_schedule)
+            laid_out = sigmas_of(host, spec, schedule, plan.steps, model, run=whole, **given)
     return Sampling(
         host=host,
         kind=kind,

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from .filled import sampler_called
+from .filled import profile_of, sampler_called
 from .image.generation import Generation
 from .sampling import SAMPLERS
 
@@ -45,6 +45,40 @@ def nearest(drawn: Sequence[Pixels], recorded: Pixels) -> tuple[int, Difference]
     """Return which of ``drawn`` is nearest to ``recorded`` on average, and how far it is; None for other sizes."""
     found = [(i, one) for i, image in enumerate(drawn) if (one := difference(image, recorded))]
     return min(found, key=lambda pair: pair[1].mean, default=None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """Of pictures that were drawn again: whether one is the ``same``, how far the nearest is, and that in ``words``.
+
+    ``found``: None for other sizes.
+    """
+
+    same: bool
+    found: Difference | None
+    words: str
+
+
+def report(drawn: Sequence[Pixels], recorded: Pixels, record: Generation, *, lossy: bool = False) -> Report:
+    """Return how far the nearest of ``drawn``, one or more, uint8 (H, W, 3), is from the recorded picture.
+
+    ``record``: under the profile that they were drawn by.  ``lossy``: the recorded one is compressed.
+    """
+    host = profile_of(record)
+    under = f"profile {host.name}{'' if host.verified else ', unverified'}"
+    best = nearest(drawn, recorded)
+    if best is None:
+        (height, width), (h, w) = drawn[0].shape[:2], recorded.shape[:2]
+        return Report(
+            same=False,
+            found=None,
+            words=f"differs: {width}x{height} was drawn, {w}x{h} recorded ({under})",
+        )
+    far = best[1]
+    same = is_same(far, record, lossy=lossy)
+    place = f", picture {best[0] + 1} of its batch" if len(drawn) > 1 else ""
+    how = f"{far.equal:.2%} of values equal, at most {far.most} of 255 levels apart"
+    return Report(same=same, found=far, words=f"{'same' if same else 'differs'}: {how} ({under}{place})")
 
 
 def is_chaotic(record: Generation) -> bool:

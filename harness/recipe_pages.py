@@ -61,7 +61,13 @@ def as_json(recipe: Recipe) -> dict[str, Any]:
         "settings": settings_of(recipe),
         "ranges": {field: list(pair) for field, pair in recipe.ranges.items()},
         "rules": [
-            {"topic": rule.topic, "line": rule.line, "card": rule.card.title, "wants": rule.wants}
+            {
+                "topic": rule.topic,
+                "line": rule.line,
+                "card": rule.card.title,
+                "confirmed": rule.confirmed,
+                "wants": rule.wants,
+            }
             for rule in recipe.rules
         ],
         "files": dict(recipe.files),
@@ -76,11 +82,13 @@ def document() -> str:
 The settings that model cards publish, by name: `sd-concord generate "…" --recipe NAME`, *Concord Recipe* in ComfyUI
 and in the web UIs. A recipe fills in what is not said; what is said stays, and is compared with the card: where they
 disagree, one line names the card and what it says. `--without hires` (or `refiner`, `detailer`, `lora`) leaves that
-part out; a file that is not there is told in one line, with what is used in its place. This page is made from
-`core/recipes/data` by `python -m sd_concord.harness.recipe_pages`.
+part out; a file that is not there is told in one line, with what is used in its place. As an axis of a sweep or of the
+web UIs' *Concord Grid*, `recipe=none,ays-draft,lcm`, each value brings its card's settings for whatever no other axis
+or option says. This page is made from `core/recipes/data` by `python -m sd_concord.harness.recipe_pages`.
 
-"several models" stands where many cards give the same advice and it has no address of its own. Where a card gives a
-range, a recipe begins inside it.
+Where a card gives a range, a recipe begins inside it. "Common advice" is what many cards and guides give and no one
+page can be named for. "not confirmed" marks a line that has not been found in the published text of its card: it is
+passed on by repute, and the doctor says "is reported to say" of it.
 
 {table(HEADS, (row_of(recipe) for recipe in RECIPES.values()))}
 
@@ -99,7 +107,7 @@ def row_of(recipe: Recipe) -> list[str]:
 
 
 def _section(recipe: Recipe) -> str:
-    rows = ([_about(rule), rule.line, _link(rule.card)] for rule in recipe.rules)
+    rows = ([_about(rule), rule.line, _link(rule.card) + _doubt(rule)] for rule in recipe.rules)
     return f"### {recipe.label}\n\n{table(RULE_HEADS, rows)}"
 
 
@@ -111,8 +119,14 @@ def _link(card: Card) -> str:
     return f"[{card.title}]({card.url})" if card.url else card.title
 
 
+def _doubt(rule: Rule) -> str:
+    return "" if rule.confirmed or rule.card.url is None else ", not confirmed"
+
+
 def _of(rule: Rule, recipe: Recipe) -> str:
-    return "" if rule.card == recipe.card else f" ({source_of(rule.card)})"
+    source = "" if rule.card == recipe.card else source_of(rule.card)
+    words = f"{source}{_doubt(rule)}".removeprefix(", ")
+    return f" ({words})" if words else ""
 
 
 if __name__ == "__main__":

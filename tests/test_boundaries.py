@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PARTS = ("core", "comfy_nodes", "a1111_scripts", "harness")
 SCIENCE = {"torch", "numpy", "scipy", "PIL", "safetensors", "ftfy", "regex"}
-OPTIONAL = {"ultralytics", "onnxruntime", "spandrel", "skimage", "facenet_pytorch", "dynamicprompts"}
+OPTIONAL = {"ultralytics", "onnxruntime", "spandrel", "skimage", "facenet_pytorch", "dynamicprompts", "yaml"}
 PEERS = {"torchsde", "compel"}
 """What the benchmarks compare with, where it is installed."""
 HOSTS = {
@@ -28,7 +28,7 @@ HOSTS = {
         "server",
     },
     "a1111_scripts": {"backend", "gradio", "modules", "modules_forge", "starlette"},
-    "harness": {"diffusers", "ray", "tqdm", "transformers", "yaml"},
+    "harness": {"diffusers", "ray", "tqdm", "transformers"},
 }
 NO_NAMES = {"utils", "helpers", "common", "misc"}
 LONGEST = 400

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import BadValue
+from ..filled import profile_of
 from ..image.framing import framed
 from ..image.parts import DetailerUnit
 from .colour import match_colours
@@ -84,7 +85,8 @@ def detail(image: Pixels, detections: Detections, inpaint: Inpaint, options: Opt
             "run the detector on this picture"
         )
     runs = list(_cycles(plan_unit(detections, options.unit, options.scene)))
-    work = _Work(image=image, inpaint=inpaint, batch=options.batch)
+    in_levels = profile_of(options.scene.picture).pasting == "overlay"
+    work = _Work(image=image, inpaint=inpaint, batch=options.batch, in_levels=in_levels)
     for wave in waves(runs):
         for group in grouped(wave):
             work.redraw(group)
@@ -139,11 +141,15 @@ def grouped(wave: Sequence[Run]) -> list[list[Run]]:
 
 @dataclass(kw_only=True, eq=False)
 class _Work:
-    """The picture under way."""
+    """The picture under way.
+
+    ``in_levels``: what is drawn is cut to whole levels before it is laid on, as by hosts that hand on pictures.
+    """
 
     image: Pixels
     inpaint: Inpaint
     batch: int
+    in_levels: bool = False
     spoilt: list[Run] = field(default_factory=list["Run"])
     batches: list[int] = field(default_factory=list["int"])
 
@@ -181,6 +187,8 @@ class _Work:
         run = one.run
         if drawn.dtype.kind == "f" and not np.isfinite(drawn).all():
             self.spoilt.append(run)
+        elif self.in_levels and drawn.dtype.kind == "f":
+            drawn = np.clip(drawn * np.float32(255), 0, 255).astype(np.uint8)
         if run.colour_match:
             drawn = match_colours(drawn, one.image, one.mask, run.colour_match)
         self.image = paste(self.image, drawn, run.region, run.overlay)

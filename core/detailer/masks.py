@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy import ndimage  # pyright: ignore
 
 from ..errors import BadType, BadValue, unknown
 from ..image.keys import MASK_MERGES
@@ -21,7 +20,6 @@ from .detections import Detections
 
 Box = tuple[int, int, int, int]
 Pixels = NDArray[np.uint8]
-_filters: Any = ndimage
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -139,10 +137,10 @@ def dilate_erode(mask: Mask, kernel: int) -> Mask:
     pixels = mask.within(box)
     if kernel > 0:
         for axis in (0, 1):
-            pixels = _filters.maximum_filter1d(pixels, kernel, axis=axis, mode="constant", cval=0)
+            pixels = _filters().maximum_filter1d(pixels, kernel, axis=axis, mode="constant", cval=0)
     else:
         for axis in (0, 1):
-            pixels = _filters.minimum_filter1d(pixels, -kernel, axis=axis, mode="constant", cval=255)
+            pixels = _filters().minimum_filter1d(pixels, -kernel, axis=axis, mode="constant", cval=255)
     return _tight(pixels, box[:2], mask.size)
 
 
@@ -219,9 +217,16 @@ def _weights(sigma: float, radius: int) -> NDArray[np.int64]:
     return np.concatenate([side, [256 - 2 * side.sum()], side[::-1]])
 
 
+def _filters() -> Any:
+    """Return scipy's filters, which take a third of a second to import, when the first mask wants them."""
+    from scipy import ndimage  # noqa: PLC0415 - slow  # pyright: ignore
+
+    return ndimage
+
+
 def _convolve(pixels: Pixels, weights: NDArray[np.int64], axis: int) -> Pixels:
     """Return ``pixels`` convolved along ``axis``, mirrored at the ends, rounded half up."""
-    summed = _filters.correlate1d(
+    summed = _filters().correlate1d(
         pixels.astype(np.float32), weights.astype(np.float32), axis=axis, mode="mirror"
     )
     return np.floor(summed / np.float32(256) + np.float32(0.5)).astype(np.uint8)

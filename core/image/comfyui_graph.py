@@ -103,6 +103,7 @@ def _assembled(stages: list[Stage], notes: list[str]) -> Generation:
         steps=first.steps,
         sampler=first.sampler,
         scheduler=first.scheduler,
+        schedule_options=first.limits,
         cfg=first.cfg,
         distilled_cfg=first.distilled_cfg,
         seed=first.seed,
@@ -133,14 +134,14 @@ def _model(name: str | None) -> ModelRef | None:
 
 
 def _refiner(first: Stage, second: Stage, notes: list[str]) -> Refiner:
-    _note_changes(first, second, notes, ("positive", "negative", "cfg", "sampler", "scheduler"))
+    _note_changes(first, second, notes, ("positive", "negative", "cfg", "sampler", "scheduler", "limits"))
     share = second.start / second.steps if second.steps else 0.0
     return Refiner(model=second.model.name, switch_at=min(share, 1.0), by_steps=True)
 
 
 def _hires(first: Stage, second: Stage, notes: list[str]) -> Hires:
     name, upscale, resize = _target(second, notes)
-    _note_changes(first, second, notes, ("seed",))
+    _note_changes(first, second, notes, ("seed",) if second.limits is None else ("seed", "limits"))
 
     def other(field: str) -> Any:
         value = getattr(second, field)

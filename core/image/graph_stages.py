@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 from .graph import Graph, Node
 from .model_ref import ModelRef
 from .names import sampler_name
+from .parts import ScheduleOptions
 
 _LONGEST = 1000
 _LATENT_SCALES = ("LatentUpscale", "LatentUpscaleBy")
@@ -66,7 +67,8 @@ class Upscale:
 class Stage:
     """One sampler pass.  ``upscales`` come before it; ``start``, ``end``: steps of its schedule that it runs.
 
-    ``continues``: it takes over the noise that the pass before it left.
+    ``continues``: it takes over the noise that the pass before it left.  ``limits``: of a schedule that has a node
+    of its own.
     """
 
     where: str
@@ -75,6 +77,7 @@ class Stage:
     steps: int | None = None
     sampler: str | None = None
     scheduler: str | None = None
+    limits: ScheduleOptions | None = None
     cfg: float | None = None
     distilled_cfg: float | None = None
     seed: int | None = None
@@ -228,6 +231,7 @@ class _Sampler:
             steps=steps,
             sampler=self._sampler(choice),
             scheduler=self._scheduler(schedule),
+            limits=self._limits(schedule),
             cfg=self.graph.number(guider, "cfg"),
             seed=self._seed(noise),
             strength=self._strength(schedule, start, steps),
@@ -273,8 +277,19 @@ class _Sampler:
 
     def _scheduler(self, node: Node) -> str | None:
         if node.kind in _SCHEDULES:
-            return _SCHEDULES[node.kind]  # its limits are not told of
+            self.reading.read.add(node.id)
+            return _SCHEDULES[node.kind]
         return self._told(node, "scheduler")
+
+    def _limits(self, node: Node) -> ScheduleOptions | None:
+        """Return the ends of a schedule that has a node of its own, and its rho where it has one."""
+        if node.kind not in _SCHEDULES:
+            return None
+        low, high, rho = (
+            value if value is not None and value > 0 else None
+            for value in (self.graph.number(node, name) for name in ("sigma_min", "sigma_max", "rho"))
+        )
+        return ScheduleOptions(sigma_min=low, sigma_max=high, rho=rho)
 
     def _seed(self, node: Node) -> int | None:
         if node.kind == "RandomNoise":

@@ -9,7 +9,7 @@ from typing import Any
 
 from .generation import SUBRECORDS, DetailerUnit, Generation
 from .keys import FIRST, KEYS, LAST, UNIT, Key
-from .names import OURS, is_ours, is_ours_alone, split_fused
+from .names import OURS, is_ours, split_fused
 from .pairs import join_pairs, join_text, read_pairs, split_text
 from .parts import OWNED
 
@@ -172,11 +172,9 @@ def _own_of(
     fields: dict[str, Any], nested: dict[str, dict[str, Any]], names: dict[str, str]
 ) -> tuple[str, ...]:
     """Return those of ``OWNED`` whose text says that the sampler or schedule is Concord's."""
-    by_web_ui = "profile" not in nested.get("concord", {})
     own: list[str] = []
     for path in OWNED:
         text, (owner, _, name) = names.get(path, ""), path.rpartition(".")
-        alone = by_web_ui and name == "sampler" and is_ours_alone(text)
-        if alone or (is_ours(text) and (nested.get(owner, {}) if owner else fields).get(name, text) != text):
+        if is_ours(text) and (nested.get(owner, {}) if owner else fields).get(name, text) != text:
             own.append(path)
     return tuple(own)

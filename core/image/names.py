@@ -10,6 +10,12 @@ OURS = " (Concord)"
 
 OURS_ALONE = ("ddim", "uni_pc")
 """Samplers of ours with labels of their own, as the web UIs' of these names are other ones."""
+SCHEDULES_OURS_ALONE = (
+    *("ddim_timesteps", "uni_pc_timesteps"),
+    *("align_your_steps_sd1", "ays_11_sd1", "ays_32_sd1", "ays_gits_sd1"),
+    *("sinusoidal", "invcosinusoidal", "react_cosinusoidal"),
+)
+"""Schedules of ours that web UIs have under other labels, or have no label for."""
 
 
 class Labelled(Protocol):
@@ -63,9 +69,11 @@ def is_ours(label: str) -> bool:
     return label.casefold().endswith(OURS.casefold())
 
 
-def is_ours_alone(sampler: str) -> bool:
-    """Tell whether ``sampler`` is a label that only we give to a sampler: "DDIM (Euler)", "UniPC (sigma)"."""
-    return sampler.casefold() in [sampler_label(name).casefold() for name in OURS_ALONE]
+def is_ours_alone(label: str) -> bool:
+    """Tell whether only we give ``label`` to a sampler or schedule: "DDIM (Euler)", "Align Your Steps SD1"."""
+    ours = [sampler_label(name) for name in OURS_ALONE]
+    ours += [scheduler_label(name) for name in SCHEDULES_OURS_ALONE]
+    return label.casefold() in [one.casefold() for one in ours]
 
 
 def split_fused(sampler: str) -> tuple[str, str] | None:

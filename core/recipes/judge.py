@@ -43,5 +43,4 @@ def findings_of(record: Generation, model_kind: ModelKind | None = None) -> list
 
 
 def _finding(rule: Rule, message: str, advice: str) -> Finding:
-    said = f"{message}, but the card of {rule.card.title} says: {rule.line}"
-    return Finding(code=f"recipe-{rule.topic}", message=said, advice=advice)
+    return Finding(code=f"recipe-{rule.topic}", message=f"{message}, but {rule.said}", advice=advice)

@@ -67,8 +67,9 @@ def _recipe(entry: Table, cards: Mapping[str, Card], general: list[Rule], files:
 
 
 def _rule(entry: Table, cards: Mapping[str, Card]) -> Rule:
-    values = {key: value for key, value in entry.items() if key not in ("card", "kind")}
-    return Rule(**values, card=cards[entry["card"]], kind=ModelKind(**entry.get("kind", {})))
+    card, kind = cards[entry["card"]], ModelKind(**entry.get("kind", {}))
+    values: dict[str, Any] = {"confirmed": card.url is not None, **entry, "card": card, "kind": kind}
+    return Rule(**values)
 
 
 def _settings(given: Table) -> Generation:

@@ -18,7 +18,7 @@ PREDICTIONS: Mapping[str | None, str] = {"eps": "epsilon prediction", "v": "v-pr
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """The page that a setting is from; ``url``: None where the advice is common to many and has no one address."""
+    """The page that a setting is from; ``url``: None for advice that is common to many cards and has no address."""
 
     title: str
     url: str | None = None
@@ -60,7 +60,8 @@ class Rule:
     ``topic``: what it is about; a recipe has one rule a topic, its own before the general one.  ``check``: the
     function of ``checks`` that looks.  ``field``: what of the record it looks at (``hires.steps``;
     ``hires.denoise`` and ``image.denoise`` are the strength of that pass).  ``wants``: what the check is told.
-    ``line``: what the card says, in short.  ``kind``: the models that it holds for.
+    ``line``: what the card says, in short.  ``confirmed``: whether the line has been found in the card's published
+    text; else it is known by repute alone.  ``kind``: the models that it holds for.
     """
 
     topic: str
@@ -69,7 +70,16 @@ class Rule:
     wants: Any = None
     line: str
     card: Card
+    confirmed: bool = True
     kind: ModelKind = ModelKind()
+
+    @property
+    def said(self) -> str:
+        """Who says the line, and the line."""
+        if self.card.url is None:
+            return f"{self.card.title} is: {self.line}"
+        says = "says" if self.confirmed else "is reported to say"
+        return f"the card of {self.card.title} {says}: {self.line}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,19 +13,22 @@ from ...core.image.generation import Generation
 class Change:
     """A record with one setting changed: its ``label``, the new value, and the one ``before``; None: not said.
 
-    ``vae``: a file to take the VAE from.
+    ``otherwise``: what the text says, in words, where it is neither ``before`` nor nothing.  ``vae``, ``model``:
+    files to take the VAE or everything from.
     """
 
     label: str
     value: str
     before: str | None
     record: Generation
+    otherwise: str | None = None
     vae: Path | None = None
+    model: Path | None = None
 
     def words(self, where: str = "text") -> str:
         """Return what is said when it gives the picture; ``where``: what the settings were read from."""
-        said = f"the {where} says {self.before}" if self.before else f"the {where} does not say"
-        return f"{self.label}: {self.value} gives this picture, {said}"
+        said = self.otherwise or (f"says {self.before}" if self.before else "does not say")
+        return f"{self.label}: {self.value} gives this picture, the {where} {said}"
 
 
 Search = Generator[Change, float, None]

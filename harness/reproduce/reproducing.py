@@ -11,14 +11,14 @@ from ...core.errors import BadFile, ConcordError
 from ...core.image.generation import Generation
 from ...core.image.model_ref import ModelRef
 from ..pipeline import DEMO, Pipeline
-from .blaming import Blame, find_blame
+from .blaming import Blame, Others, find_blame
 from .drawing import Attempt, attempt_graph, first_attempt
 from .finding import Files, Found, with_network_names
 from .recorded import Recorded, read_recorded
 from .sources import PictureShelf, Source, possible_sources
 from .verdict import Verdict
 
-MOST_VAES = 4
+MOST_VAES = MOST_MODELS = 4
 _SOURCE_NODES = ("LoadImage ", "LoadImageMask ", "SetLatentNoiseMask ", "which of the ")
 """Of a graph, what its record leaves out and is found here all the same."""
 
@@ -94,8 +94,17 @@ class Reproducer:
             recorded,
             attempt,
             tries=self.tries,
+            others=self._others(pipeline, vae),
+        )
+
+    def _others(self, pipeline: Pipeline, vae: Path | None) -> Others:
+        """Return the VAEs and checkpoints that may have been used instead; no other than a ``--model``."""
+        model = Path(pipeline.model.path)
+        others = [] if self.places.model is not None else self._checkpoints()
+        return Others(
+            load=lambda change: self._pipeline(change.model or model, change.vae or vae),
             vaes=[one for one in self._vaes() if one != vae],
-            load=lambda other: self._pipeline(Path(pipeline.model.path), other),
+            models=[one for one in others if one.resolve() != model.resolve()][:MOST_MODELS],
         )
 
     @staticmethod
@@ -164,6 +173,10 @@ class Reproducer:
     def _vaes(self) -> list[Path]:
         """Return the files that are VAEs by their names."""
         return [path for path in self._models if "vae" in path.stem.lower() and path.is_file()][:MOST_VAES]
+
+    def _checkpoints(self) -> list[Path]:
+        """Return the files and folders that may be checkpoints, by their names, and the embedded model."""
+        return [*(path for path in self._models if "vae" not in path.stem.lower()), DEMO]
 
     def _pipeline(self, model: Path, vae: Path | None) -> Pipeline:
         key = (model, vae)

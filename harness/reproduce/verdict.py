@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...core.profile_choice import borrowed
 from ...core.profiles import PROFILES
 from ...core.same_picture import Difference
 from .blaming import Blame
@@ -36,9 +37,15 @@ class Verdict:
         return self.attempt.found if self.attempt else None
 
     @property
+    def borrowed(self) -> tuple[str, ...]:
+        """What was drawn by Concord's own sampler or sigmas, not the profile's, in words."""
+        return borrowed(self.attempt.record) if self.attempt else ()
+
+    @property
     def blamed(self) -> str | None:
         """The setting to blame, in words."""
-        return self.blame.change.words(self.where) if self.blame else None
+        change = self.blame.change if self.blame else None
+        return change.words(self.where) if change else None
 
     def as_json(self) -> dict[str, Any]:
         """Return one object: first the keys that every line has, then what else there is to tell."""
@@ -53,6 +60,10 @@ class Verdict:
             "mean": round(found.mean, 4) if found else None,
             "notes": list(self.notes),
         }
+        if self.blame:
+            line["tries"] = self.blame.tried
+        if self.borrowed:
+            line["own"] = list(self.borrowed)
         if self.profile is not None:
             line["verified"] = PROFILES[self.profile].verified
         if attempt and attempt.place is not None:
@@ -68,10 +79,13 @@ class Verdict:
     def lines(self) -> Iterator[str]:
         """Yield what is printed: the outcome, the setting to blame, and what could not be matched."""
         yield f"{self.file}: {self._outcome()}"
+        tried = self.blame.tried if self.blame else 0
         if self.blamed:
-            yield f"  {self.blamed}"
+            yield f"  {self.blamed} (tries: {tried})"
         elif self.attempt is not None and not self.same:
-            yield "  no single setting that was tried gives this picture"
+            yield f"  no other single setting gives this picture (tries: {tried})"
+        for line in self.borrowed:
+            yield f"  {line}"
         for note in self.notes:
             yield f"  not matched: {note}"
 

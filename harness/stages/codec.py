@@ -10,10 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ...core.canvas import Floats, levels
 from ..models import Model
 
-Floats = NDArray[np.float32]
-"""A picture, float32 (H, W, 3), 0 black and 1 white."""
+__all__ = ["Floats", "decode", "encode", "levels"]
 
 
 @torch.inference_mode()
@@ -50,9 +50,3 @@ def decode(model: Model, latents: Tensor) -> Iterator[Floats]:
         clean = latent[None] / model.scale_factor + model.shift_factor
         image = vae.decode(clean.to(vae.dtype), return_dict=False)[0][0].float()
         yield (image / 2 + 0.5).clamp(0, 1).permute(1, 2, 0).cpu().numpy()
-
-
-def levels(image: Floats, pixels: Literal["cut", "round"] = "cut") -> NDArray[np.uint8]:
-    """Return ``image`` in 256 levels, cut as the hosts do, or rounded; not-a-number is black."""
-    scaled = np.nan_to_num(image) * np.float32(255)
-    return (np.rint(scaled) if pixels == "round" else scaled).astype(np.uint8)

@@ -16,21 +16,19 @@ from ...core.detailer import (
     Detector,
     Options,
     Result,
-    Run,
     Scene,
-    blur,
     detail,
     load_detector,
-    mask_from_array,
     preview,
     select,
     unit_masks,
     with_defaults,
 )
+from ...core.detailer.crop_record import crop_mask, crop_record
 from ...core.detailer.detector import NAMES
 from ...core.errors import BadValue
 from ...core.image.generation import Generation
-from ...core.image.parts import ConcordSettings, DetailerUnit, Inpaint
+from ...core.image.parts import DetailerUnit
 from . import crops
 from .codec import Floats
 
@@ -128,7 +126,7 @@ def _redrawn(pipeline: Pipeline, image: Pixels, record: Generation, found: Detec
         first = wanted[0].run
         other = pipeline.second.get(first.checkpoint) if first.checkpoint else pipeline
         parts = [_part(one) for one in wanted]
-        drawn = crops.inpaint_crops(other, parts, _settings(scene.picture, first), batch=len(parts))
+        drawn = crops.inpaint_crops(other, parts, crop_record(scene.picture, first), batch=len(parts))
         if other is not pipeline:
             pipeline.warnings = other.warnings
         return drawn
@@ -138,38 +136,13 @@ def _redrawn(pipeline: Pipeline, image: Pixels, record: Generation, found: Detec
 
 def _part(one: Crop) -> crops.Crop:
     run = one.run
-    mask = one.mask
-    if run.noise_mask and run.noise_mask_feather:
-        mask = blur(mask_from_array(mask), run.noise_mask_feather / 2, run.noise_mask_feather).full()
     return crops.Crop(
         image=one.image,
-        mask=mask,
+        mask=crop_mask(one),
         prompt=run.prompt,
         negative_prompt=run.negative_prompt,
         seed=run.seed,
         strength=run.strength,
-    )
-
-
-def _settings(picture: Generation, run: Run) -> Generation:
-    """Return the record of a crop: the picture's, with what the run has of its own."""
-    own = replace(
-        picture.concord or ConcordSettings(), batch_size=None, batch_position=None, resize_mode=None
-    )
-    return replace(
-        picture,
-        steps=run.steps,
-        cfg=run.cfg,
-        sampler=run.sampler,
-        scheduler=run.scheduler,
-        noise_multiplier=run.noise_multiplier,
-        clip_skip=run.clip_skip or picture.clip_skip,
-        variation=run.variation,
-        seed_resize_from=None,
-        inpaint=Inpaint(differential=True if run.noise_mask else None),
-        hires=None,
-        refiner=None,
-        concord=own,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,15 +12,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...core.image.generation import Generation
-from ...core.image.masked_content import masked_latent
-from ...core.image.parts import Inpaint, Networks
+from ...core.image.parts import Networks
 from ...core.passes import noisy_start, texts_of_pass
 from ...core.profiles import Pass
 from ...core.run import Sampling
 from ...core.sampling import Noise
-from .canvas import Canvas, content_of
+from .canvas import Canvas
 from .codec import Floats, decode
-from .masking import Kept, MaskedDenoiser, finished, held_noise, is_hard, latent_mask
+from .masking import Kept, MaskedDenoiser, finished, kept_of, plain_of
 from .refiner import RefinedDenoiser, plan_of, scores_of
 
 if TYPE_CHECKING:
@@ -112,7 +111,7 @@ class Drawing:
         latent = pipeline.sample(
             sampling, leg.masked(base), leg.start, noises[0], sigmas=before, watch=self._watch()
         )
-        if len(before) > 1 and sampling.sampler.timesteps and sampling.host.by_web_ui:
+        if len(before) > 1 and sampling.host.runs_timesteps(sampling.sampler):
             latent = latent * (1 + float(before[-1]) ** 2) ** 0.5
         second = refiner()
         second.calls = base.calls
@@ -139,23 +138,13 @@ class Drawing:
 
     def _kept(self, sampling: Sampling, painted: NDArray[np.uint8], latent: Tensor, first: Tensor) -> Kept:
         """Return what a run over ``latent`` keeps; under the mask it begins with what the record says."""
-        own = self.record.inpaint or Inpaint()
-        size = (latent.shape[3], latent.shape[2])
-        by_web_ui = sampling.host.pasting != "none"
-        mask = latent_mask(painted, size, by_web_ui=by_web_ui, hard=is_hard(own)).to(latent.device)
-        return Kept(
-            latent=masked_latent(latent, mask, content_of(own), self._plain_noise(sampling, first)),
-            mask=mask,
-            noise=held_noise(self.record, sampling, first),
-            settings=own,
-        )
+        return kept_of(self.record, sampling, painted, latent, (first, self._plain_noise(sampling, first)))
 
     def _plain_noise(self, sampling: Sampling, first: Tensor) -> Tensor:
         """Return the start noise that the web UIs paint with: without variation and seed resize."""
-        record = self.record
-        if not sampling.host.by_web_ui or (record.variation is None and record.seed_resize_from is None):
+        plain = plain_of(self.record, sampling.host)
+        if plain is None:
             return first
-        plain = replace(record, variation=None, seed_resize_from=None)
         shape = (first.shape[1], first.shape[2], first.shape[3])
         return self.pipeline.sampling(plain, kind="image", batch=self.batch).noise(shape)[0].to(first)
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ...core.errors import BadFile, BadValue, ConcordError
+from ...core.gallery.writing import PAGE
 from ...core.image import Generation, read_infotext
 from ..version import VERSION
 from .engine import Engine, here
@@ -24,20 +26,25 @@ from .worker import Job, Made
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """How a sweep stands: ``made`` now, ``done`` in all of ``total``; what failed with why; what there is to say."""
+    """How a sweep stands: ``made`` now, ``done`` in all of ``total``; what failed with why; what there is to say.
+
+    ``warnings``: how many pictures each line is said of.
+    """
 
     folder: Path
     total: int
     done: int
     made: int
     reasons: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
+    warnings: Mapping[str, int] = field(default_factory=dict[str, int])
     written: tuple[Path, ...] = ()
 
     @property
     def line(self) -> str:
         """The end of a sweep in one line."""
         said = f"{self.done} of {self.total} pictures are in {self.folder}, {self.made} made now"
+        if any(path.name == PAGE for path in self.written):
+            said += f"; open {self.folder / PAGE}"
         if not self.reasons:
             return said
         known = Counter(self.reasons).most_common()
@@ -104,7 +111,7 @@ class _Sweep:
                 self.journal.note(outcomes)
                 files = [one.file for one in outcomes if one.file]
                 self.made += len(files)
-                progress.update(len(made), files[-1] if files else None)
+                progress.update(len(files), files[-1] if files else None, failed=len(made) - len(files))
         finally:
             progress.close()
         return self._end()
@@ -195,9 +202,14 @@ class _Sweep:
             done=sum(row.state == "done" for row in rows),
             made=self.made,
             reasons=tuple(reasons),
-            warnings=tuple(dict.fromkeys(line for row in rows for line in row.warnings)),
+            warnings=_counted(rows),
             written=tuple(written),
         )
+
+
+def _counted(rows: Sequence[Row]) -> dict[str, int]:
+    """Return what was said of the pictures, each line once, with the number of pictures that it is said of."""
+    return dict(Counter(line for row in rows if row.state == "done" for line in dict.fromkeys(row.warnings)))
 
 
 def _rows_of(plan: Plan) -> list[Row]:

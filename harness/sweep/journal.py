@@ -188,7 +188,7 @@ class Journal:
         if connection.execute("PRAGMA freelist_count").fetchone()[0]:
             return
         with connection:
-            connection.execute("INSERT INTO sweep VALUES ('room', ?)", ("x" * ROOM,))
+            connection.execute("INSERT OR REPLACE INTO sweep VALUES ('room', ?)", ("x" * ROOM,))
         with connection:
             connection.execute("UPDATE sweep SET value = ? WHERE key = 'room'", ("y" * ROOM,))
         with connection:

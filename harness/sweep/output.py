@@ -13,15 +13,18 @@ import json
 import os
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ...core.axes_plan import PLACES
 from ...core.errors import BadFile
 from ...core.gallery import GalleryAxis, GalleryCell, record_fields, write_gallery
 from ...core.image import parse_infotext
 from ...core.image.grid import GridStyle, labelled_grid
 from .journal import Row
-from .plan import PLACES, Plan
+from .plan import Plan
+from .records import restored
 
 PICTURES = "pictures"
 CELLS = "cells.json"
@@ -146,10 +149,17 @@ def _cell(plan: Plan, row: Row) -> dict[str, Any]:
     return {
         "file": row.file if is_done else None,
         "position": position,
-        "fields": record_fields(parse_infotext(row.infotext)) if is_done and row.infotext else {},
+        "fields": _fields(plan, row, is_done=is_done),
         "infotext": row.infotext or "" if is_done else "",
         "failed": None if is_done else row.reason or "not made yet",
     }
+
+
+def _fields(plan: Plan, row: Row, *, is_done: bool) -> dict[str, Any]:
+    """Return what the picture's infotext says, or of one that is not there what was asked for."""
+    if is_done:
+        return record_fields(parse_infotext(row.infotext)) if row.infotext else {}
+    return {} if row.batch is None else record_fields(replace(plan.base, **restored(row.record)))
 
 
 def _shown(one: Any) -> list[str]:

@@ -8,12 +8,11 @@ from itertools import product
 from typing import Any, NamedTuple
 
 from ...core.axes import Axis, parse_axis
+from ...core.axes_plan import rank_of
 from ...core.errors import BadValue, ConcordError
 from ...core.image import Generation
-from ...core.value_lists import number_range, split_values
 from .setup import Setup
 
-PLACES = ("x", "y", "z")
 MOST_CELLS = 200_000
 NOT_DRAWN = frozenset(
     {
@@ -24,16 +23,6 @@ NOT_DRAWN = frozenset(
 """Axes of the record that the command line's pipeline has no part for: pictures would say what is not true."""
 OF_PICTURES = ("inpaint.", "noise_multiplier", "concord.resize_mode", "concord.exact_steps")
 """Axes of image to image, which a sweep does not do; by their beginnings."""
-_RANKS = {
-    "prompt": 0,
-    "negative_prompt": 0,
-    "sampler": 0,
-    "scheduler": 0,
-    "search": 2,
-    "lora": 3,
-    "recipe": 4,
-    "option": 5,
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,20 +114,6 @@ def read_axes(texts: dict[str, str | None]) -> tuple[PlanAxis, ...]:
     return tuple(axes)
 
 
-def read_seeds(text: str) -> int | tuple[int, ...]:
-    """Return how many seeds ``4`` asks for, or those of ``7,9`` or ``100-107``; raises ``BadValue``."""
-    texts = [one for part in split_values(text) for one in number_range(part, whole=True) or [part]]
-    try:
-        seeds = [int(one) for one in texts]
-    except ValueError:
-        seeds = []
-    if len(seeds) == 1 and text.strip().isdecimal() and seeds[0] >= 1:
-        return seeds[0]
-    if len(seeds) > 1 and min(seeds) >= 0 and len(set(seeds)) == len(seeds):
-        return tuple(seeds)
-    raise BadValue(f"--seeds {text!r}; write how many, such as 4, or different seeds, such as 7,9 or 100-107")
-
-
 def cells_of(plan: Plan) -> list[Cell]:
     """Return the cells in the order of the grid: x counts fastest, then y, seeds and z.
 
@@ -165,7 +140,7 @@ class _Records:
     """The record of each place of the grid, made of the record of the place with one axis less."""
 
     def __init__(self, plan: Plan) -> None:
-        self._axes = sorted(plan.axes, key=lambda one: _rank(one.axis))
+        self._axes = sorted(plan.axes, key=lambda one: rank_of(one.axis))
         self._made: dict[tuple[int, ...], tuple[Generation, str | None]] = {(): (plan.base, None)}
 
     def at(self, place: dict[str, int]) -> tuple[Generation, str | None]:
@@ -184,11 +159,6 @@ class _Records:
                 problem = str(error)
         self._made[indices] = record, problem
         return record, problem
-
-
-def _rank(axis: Axis) -> int:
-    """Return the place of ``axis`` in the order in which values are set: what others write into comes first."""
-    return _RANKS.get(axis.kind if axis.kind in ("search", "option", "recipe") else axis.name.split(" ")[0], 1)
 
 
 class _Settled:

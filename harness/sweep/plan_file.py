@@ -1,69 +1,48 @@
-"""A plan as a file: YAML or JSON, whose keys are the options of the command."""
+"""A plan's settings as options of the command."""
 
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from ...core.errors import BadFile, BadValue, Missing, unknown
+from ...core.axes_plan import PLACES, axis_text, read_plan, seeds_text
+from ...core.errors import BadValue, unknown
 
-ENDINGS = (".yaml", ".yml", ".json")
-AXES = ("x", "y", "z")
 NAMES = {"negative_prompt": "negative"}
 """Other names of options."""
 NOT_IN_FILES = ("resume", "dry_run", "debug", "help")
 
 
-def is_plan_file(text: str | None) -> bool:
-    """Tell whether ``text`` names a plan rather than being a prompt."""
-    return text is not None and Path(text).suffix.lower() in ENDINGS and "\n" not in text
+class PlanParser(argparse.ArgumentParser):
+    """A parser of the options of a plan, whose mistakes are the plan's."""
+
+    def __init__(self) -> None:
+        """Know no options yet."""
+        super().__init__(prog="sd-concord sweep", exit_on_error=False)
+
+    def error(self, message: str) -> NoReturn:
+        """Raise ``BadValue``."""
+        raise BadValue(f"the plan cannot be: {message}")
 
 
 def with_plan_file(args: argparse.Namespace, parser: argparse.ArgumentParser) -> argparse.Namespace:
     """Return the options that the plan file ``args.prompt`` sets; what ``args`` sets too stays as it is there.
 
-    ``parser``: one that knows the command's options and no others.  Raises ``BadFile`` or ``BadValue`` for a
-    file that is no plan.
+    ``parser``: one that knows the command's options and no others.  Raises ``BadFile`` or ``BadValue`` for a file
+    that is no plan.
     """
-    merged = parser.parse_args(_words(_read(Path(args.prompt)), parser))
+    words = _words(read_plan(args.prompt), parser)
+    try:
+        merged = parser.parse_args(words)
+    except argparse.ArgumentError as error:
+        name = (error.argument_name or "prompt").rpartition("/")[2].lstrip("-")
+        raise BadValue(f"the plan's {name}: {error.message}; mend it there") from error
     for name in vars(merged):
         value = getattr(args, name, None)
         if name != "prompt" and value != parser.get_default(name):
             setattr(merged, name, value)
     return merged
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """Return the file's mapping."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadFile(f"the plan {path} cannot be read ({error}); check the path") from error
-    data = _json(path, text) if path.suffix.lower() == ".json" else _yaml(path, text)
-    if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
-        raise BadFile(f"the plan {path} is no mapping; write lines such as 'x: sampler=euler,dpmpp_2m'")
-    return data
-
-
-def _json(path: Path, text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise BadFile(f"the plan {path} is no JSON ({error})") from error
-
-
-def _yaml(path: Path, text: str) -> Any:
-    try:
-        import yaml
-    except ImportError as error:
-        raise Missing("plans in YAML need PyYAML; pip install pyyaml, or write the plan as .json") from error
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise BadFile(f"the plan {path} is no YAML ({' '.join(str(error).split())})") from error
 
 
 def _words(data: Mapping[str, Any], parser: argparse.ArgumentParser) -> list[str]:
@@ -93,29 +72,12 @@ def _option(name: str, value: Any) -> list[str]:
         return []
     if value is True:
         return [option]
-    if name in AXES:
-        return [f"{option}={_axis(name, value)}"]
+    if name in PLACES:
+        return [f"{option}={axis_text(name, value)}"]
     if isinstance(value, list):
         if name == "seeds":
-            return [f"{option}={','.join(map(str, value))}"]
+            return [f"{option}={seeds_text(value)}"]
         return [f"{option}={one}" for one in value]
     if isinstance(value, dict):
         raise BadValue(f"the plan's {name} is a mapping; write text, a number or a list")
     return [f"{option}={value}"]
-
-
-def _axis(name: str, value: Any) -> str:
-    """Return an axis as it is typed; a mapping has one key, the axis, with its values as a list or as text."""
-    if isinstance(value, str):
-        return value
-    if not isinstance(value, dict) or len(value) != 1:
-        raise BadValue(f"the plan's {name} is {value!r}; write {name}: sampler=euler,dpmpp_2m")
-    [(axis, values)] = value.items()
-    if not isinstance(values, list):
-        return f"{axis}={values}"
-    return f"{axis}={','.join(_quoted(one) for one in values)}"
-
-
-def _quoted(value: Any) -> str:
-    text = str(value)
-    return '"' + text.replace('"', '""') + '"' if not text or any(c in text for c in ',"\n') else text

@@ -30,6 +30,7 @@ class Progress:
         """Begin now."""
         self._stream = stream or sys.stderr
         self._total, self._before, self._done = total, before, before
+        self._failed = 0
         self._clock, self._started = clock, clock()
         self._said = self._started - EVERY if not before else self._started
         self._bar: Any = None
@@ -41,13 +42,14 @@ class Progress:
             file = None if _in_notebook() else self._stream
             self._bar = tqdm(total=total, initial=before, unit="cell", file=file)
 
-    def update(self, cells: int, last: str | None = None) -> None:
-        """Take note of ``cells`` more that are done or have failed, and of the ``last`` picture."""
-        self._done += cells
+    def update(self, cells: int, last: str | None = None, *, failed: int = 0) -> None:
+        """Take note of ``cells`` more that are done, of the ``last`` picture, and of those that have ``failed``."""
+        self._done += cells + failed
+        self._failed += failed
         if self._bar is not None:
-            if last:
-                self._bar.set_postfix_str(last, refresh=False)
-            self._bar.update(cells)
+            words = [*([f"{self._failed} failed"] if self._failed else []), *([last] if last else [])]
+            self._bar.set_postfix_str(" · ".join(words), refresh=False)
+            self._bar.update(cells + failed)
         now = self._clock()
         if self._lines and (now - self._said >= EVERY or self._done >= self._total):
             self._said = now
@@ -57,10 +59,14 @@ class Progress:
     def line(self, now: float, last: str | None) -> str:
         """Return what a log says at ``now``."""
         parts = [f"sweep {self._done}/{self._total} cells"]
-        made, seconds = self._done - self._before, now - self._started
-        if made and seconds > 0:
-            parts.append(f"{60 * made / seconds:.3g} a minute")
-            parts.append(f"{clock_of((self._total - self._done) * seconds / made)} left")
+        gone, seconds = self._done - self._before, now - self._started
+        if self._failed:
+            parts.append(f"{self._failed} failed")
+        if gone > self._failed and seconds > 0:
+            rate = 60 * (gone - self._failed) / seconds
+            parts.append(f"{rate:,.0f} a minute" if rate >= 100 else f"{rate:.3g} a minute")
+        if gone and seconds > 0:
+            parts.append(f"{clock_of((self._total - self._done) * seconds / gone)} left")
         return " · ".join([*parts, *([last] if last else [])])
 
     def close(self) -> None:

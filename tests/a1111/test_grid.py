@@ -45,9 +45,9 @@ def test_the_script_is_in_the_list_of_both_tabs_and_its_controls_have_names_of_t
         made, controls = webui.make_ui(script, img2img=img2img)
         assert made.title() == "Concord Grid"
         assert made.show(img2img) is True
-        assert len(controls) == 9
+        assert len(controls) == 12
         ids += [control.elem_id for control in controls]
-    assert len(set(ids)) == 18
+    assert len(set(ids)) == 24
     assert all(one.startswith("concord_") for one in ids)
 
 

@@ -155,6 +155,24 @@ def test_strength_counts_where_there_is_a_pass_for_it(recipes):
     assert len(strengths(denoising_strength=0.6, kind="img2img")) == 1
 
 
+@pytest.mark.parametrize("on", [True, False])
+@pytest.mark.parametrize("ours", [True, False])
+def test_a_detailer_that_is_on_is_no_detailer_left_out(recipes, on, ours):
+    module = f"{recipes.__package__}.detailer_panel" if ours else "someone_elses"
+    title = {"title": lambda self: "Concord Detailer" if ours else "ADetailer"}
+    detailer = type("Detailer", (), {"__module__": module, **title})()
+    detailer.args_from, detailer.args_to = 1, 3
+    other = SimpleNamespace(title=lambda: "Other", args_from=0, args_to=1)
+    given = {"scripts": SimpleNamespace(alwayson_scripts=[other, detailer]), "script_args": (True, on, False)}
+    _, said = process(recipes, "Illustrious family", steps=28, **given)
+    assert any("a detailer is left out" in line for line in said) is not on
+
+
+def test_what_a_script_asks_for_comes_before_the_panel(recipes):
+    p, _ = process(recipes, "none", concord_recipe="lcm")
+    assert p.extra_generation_params == {"Concord recipe": "lcm"}
+
+
 @pytest.mark.parametrize(
     ("model", "said"),
     [

@@ -2,11 +2,14 @@
 
 import base64
 import dataclasses
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image, PngImagePlugin
+from sd_concord.core.detailer import Detections
 from sd_concord.core.errors import BadFile, BadValue
 from sd_concord.core.filled import filled
 from sd_concord.core.guided_run import GuidedDenoiser
@@ -194,8 +197,10 @@ def test_a_batch_of_comfyui_is_drawn_whole(forge):
 
 
 REFUSED = {
-    "a refiner": "Refiner: other, Refiner switch at: 0.5",
-    "inpainting": "Denoising strength: 0.5, Mask blur: 4",
+    "the refiner other is not among": "Refiner: other, Refiner switch at: 0.5",
+    "was inpainted; put": "Denoising strength: 0.5, Mask blur: 4",
+    "hires checkpoint": "Denoising strength: 0.5, Hires upscale: 2, Hires checkpoint: other",
+    "unit 1 of the detailer asks for use_checkpoint": "ADetailer model: face, ADetailer checkpoint: other",
     "made from another one": "Denoising strength: 0.5",
     "tiling": "Tiling: True",
     "multiples of 8": "Size: 60x60",
@@ -208,6 +213,7 @@ def test_what_is_not_drawn_is_refused_before_anything_runs(host, words, more):
     key = more.partition(":")[0]
     text = TEXT.replace("Size: 64x64", more) if key == "Size" else f"{TEXT}, {more}"
     text = TEXT.replace("Sampler: Euler a", more) if key == "Sampler" else text
+    host.sd_models.get_closet_checkpoint_match = lambda name: None
     with pytest.raises(BadValue, match=words) as error:
         run(host, MINE, "a1111", text, None)
     assert "\n" not in str(error.value)
@@ -276,3 +282,176 @@ def test_a_record_of_a_batch_draws_its_image_again(forge):
         [again] = run(forge, MINE, "auto", text, None).images
         assert same(again, np.asarray(picture))
     assert [parse_infotext(text).seed for text in done.infotexts] == [5, 5, 5]
+
+
+def painted(webui, text, mask, **more):
+    """A picture of a grey one, in whose mask something else is painted."""
+    webui.processing.create_binary_mask = lambda image: image
+    grey = Image.new("RGB", (64, 64), (200, 90, 40))
+    given = {"kind": "img2img", "init_images": [grey], "image_mask": mask, "inpainting_mask_invert": 0}
+    return run(webui, MINE, "a1111", text, None, **given, **more)
+
+
+def half():
+    """The right half."""
+    mask = Image.new("L", (64, 64))
+    mask.paste(255, (32, 0, 64, 64))
+    return mask
+
+
+INPAINTED = f"{TEXT}, Denoising strength: 0.8, "
+
+
+@pytest.mark.parametrize("area", ["", "Inpaint area: Only masked, Masked area padding: 8, "])
+def test_inpainting_keeps_what_lies_outside_the_mask(host, area):
+    done = painted(host, f"{INPAINTED}{area}Mask blur: 0", half())
+    pixels = np.asarray(done.images[0]).astype(int)
+    assert (pixels[:, :32] == (200, 90, 40)).all()
+    assert (np.abs(pixels[:, 32:] - (200, 90, 40)).max(2) > 2).mean() > 0.9
+    record = parse_infotext(done.infotexts[0])
+    assert record.inpaint.area == ("Only masked" if area else None)
+
+
+def test_a_mask_may_be_what_is_kept(host):
+    done = painted(host, f"{INPAINTED}Mask mode: Inpaint not masked", half())
+    pixels = np.asarray(done.images[0]).astype(int)
+    assert (pixels[:, 32:] == (200, 90, 40)).all()
+    assert not (pixels[:, :32] == (200, 90, 40)).all()
+
+
+def test_the_tab_says_how_it_paints(host):
+    grey = Image.new("RGB", (64, 64), (200, 90, 40))
+    host.processing.create_binary_mask = lambda image: image
+    more = {"kind": "img2img", "init_images": [grey], "image_mask": half(), "inpainting_mask_invert": 1}
+    more |= {"inpainting_fill": 2, "mask_blur": 3, "inpaint_full_res": True, "inpaint_full_res_padding": 16}
+    size = {"width": 64, "height": 64, "steps": 3, "denoising_strength": 0.5}
+    done = run(host, TAB, "a1111", "", None, **more, **size)
+    own = parse_infotext(done.infotexts[0]).inpaint
+    assert (own.mask_mode, own.content, own.area) == ("Inpaint not masked", "latent noise", "Only masked")
+    assert (own.mask_blur, own.padding) == (3, 16)
+
+
+def test_a_mask_of_another_size_is_refused(host):
+    with pytest.raises(BadValue, match="mask is 32x32 but the picture is 64x64"):
+        painted(host, f"{INPAINTED}Mask blur: 0", Image.new("L", (32, 32), 255))
+    assert host.unet.calls == 0
+
+
+@pytest.fixture
+def with_refiner(host, monkeypatch):
+    """The host with a second checkpoint, whose UNet sees everything the other way round; ``loaded``: in order."""
+    base = host.inside.model.sd_checkpoint_info
+    base.filename = base.title = "base.safetensors"
+    other = SimpleNamespace(filename="other.safetensors", title="other.safetensors", name_for_extra="other")
+    host.sd_models.get_closet_checkpoint_match = {"other [abc]": other}.get
+    host.loaded, host.second = [], 0
+    model = host.inside.model
+    owner = model.forge_objects.unet.model if hasattr(model, "forge_objects") else model.model
+    plain = owner.diffusion_model
+
+    class Second:
+        in_channels = 4
+
+        def __call__(self, x, times, context, **more):
+            host.second += 1
+            return -plain(x, times, context)
+
+    second = Second()
+
+    def load(info=None):
+        model.sd_checkpoint_info = info or base
+        owner.diffusion_model = second if info is other else plain
+        host.loaded.append(model.sd_checkpoint_info.filename)
+
+    if host.shape == "a1111":
+        model.apply_model = lambda x, t, cond: owner.diffusion_model(x, t, torch.cat(cond["c_crossattn"], 1))
+    if host.shape == "forge":
+        entry = SimpleNamespace(refresh_model_loading_parameters=lambda: None)
+        monkeypatch.setitem(sys.modules, "modules_forge.main_entry", entry)
+        chosen = {"other.safetensors": other}
+        host.sd_models.forge_model_reload = lambda: load(
+            chosen.get(host.opts.data.get("sd_model_checkpoint"), base)
+        )
+    else:
+        host.sd_models.reload_model_weights = load
+    return host
+
+
+REFINED = f"{TEXT}, Refiner: other [abc], Refiner switch at: 0.5"
+
+
+@pytest.mark.parametrize("profile", ["a1111", "forge", "comfyui"])
+def test_a_refiner_takes_over(with_refiner, profile):
+    opts = dict(with_refiner.opts.data)
+    alone = run(with_refiner, MINE, profile, TEXT, None).images[0]
+    calls = with_refiner.unet.calls
+    with_refiner.loaded.clear()
+    done = run(with_refiner, MINE, profile, REFINED, None)
+    assert with_refiner.second in (1, 2, 3)
+    assert with_refiner.unet.calls == 2 * calls
+    assert with_refiner.loaded[-1] == "base.safetensors"
+    assert "other.safetensors" in with_refiner.loaded
+    assert np.abs(np.asarray(done.images[0]).astype(int) - np.asarray(alone)).max() > 2
+    assert parse_infotext(done.infotexts[0]).refiner.model == "other [abc]"
+    assert with_refiner.opts.data == opts
+
+
+def test_a_refiner_of_the_second_pass_leaves_the_first_alone(with_refiner):
+    hires = "Denoising strength: 0.7, Hires upscale: 2, Hires steps: 2, Hires upscaler: Latent"
+    run(with_refiner, MINE, "a1111", f"{TEXT}, {hires}, Refiner: other [abc], Refiner switch at: 0", None)
+    assert with_refiner.second == 2
+    assert with_refiner.unet.calls == 4 + 2
+
+
+DETAILED = f"{TEXT}, ADetailer model: face, ADetailer prompt: a much larger and greener cat, ADetailer mask blur: 0, "
+DETAILED += "ADetailer denoising strength: 0.9"
+
+
+@pytest.fixture
+def finds(host, monkeypatch):
+    """The host with a detector that finds one box."""
+
+    class Finder:
+        name = "finder"
+
+        def __call__(self, image):
+            boxes = np.array([[8, 8, 40, 40]], np.float32)
+            height, width = image.shape[:2]
+            return Detections(
+                boxes=boxes, confidences=np.ones(1, np.float32), labels=("face",), size=(width, height)
+            )
+
+    monkeypatch.setattr(host.part("drawn_details"), "load_detector", lambda *args, **more: Finder())
+    return host
+
+
+def test_a_detailer_redraws_what_it_finds(finds):
+    before = np.asarray(run(finds, MINE, "a1111", TEXT, None).images[0]).astype(int)
+    done = run(finds, MINE, "a1111", DETAILED, None)
+    after = np.asarray(done.images[0]).astype(int)
+    changed = np.abs(after - before).max(2) > 0
+    assert changed[16:32, 16:32].mean() > 0.9
+    assert not changed[48:].any()
+    assert not changed[:, 48:].any()
+    [unit] = parse_infotext(done.infotexts[0]).detailer
+    assert unit.found == 1
+    assert unit.denoising_strength == 0.9
+
+
+def test_every_picture_of_a_batch_is_detailed(finds):
+    done = run(finds, MINE, "comfyui", f"{DETAILED}, Concord batch size: 2", None)
+    assert [parse_infotext(text).detailer[0].found for text in done.infotexts] == [1, 1]
+
+
+def test_a_detector_that_is_not_there_is_named_before_anything_runs(host):
+    with pytest.raises(BadFile, match="there is no detector 'nose'"):
+        run(host, MINE, "a1111", TEXT + ", ADetailer model: nose", None)
+    assert host.unet.calls == 0
+
+
+def test_an_interruption_leaves_the_picture_as_it_came_to_the_detailer(finds):
+    before = np.asarray(run(finds, MINE, "a1111", TEXT, None).images[0])
+    calls = finds.unet.calls
+    finds.unet.then = lambda so_far: so_far == 2 * calls + 1 and finds.shared.state.interrupt()
+    done = run(finds, MINE, "a1111", DETAILED, None)
+    assert same(done.images[0], before)

@@ -11,7 +11,15 @@ from dataclasses import replace
 import pytest
 from sd_concord.core.axes import AXES, Replacement, axis_named, parse_axis, parse_values
 from sd_concord.core.errors import BadValue
-from sd_concord.core.image import DetailerUnit, Generation, Hires, ModelRef, format_infotext, parse_infotext
+from sd_concord.core.image import (
+    ConcordSettings,
+    DetailerUnit,
+    Generation,
+    Hires,
+    ModelRef,
+    format_infotext,
+    parse_infotext,
+)
 from sd_concord.core.image.keys import KEYS, UNIT
 
 RECORD = Generation(
@@ -228,3 +236,23 @@ def test_values_may_be_parsed_apart_from_the_name() -> None:
 def test_axes_do_not_load_torch() -> None:
     code = "import sys, sd_concord.core.axes; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_recipe_brings_its_settings_for_what_is_left_open() -> None:
+    axis, values = parse_axis("recipe=none, AYS draft, lcm")
+    assert values == ["none", "ays-draft", "lcm"]
+    bare = Generation(prompt="a cat", cfg=6)
+    made = [axis.apply(bare, value) for value in values]
+    assert made[0] == bare
+    found = [(one.sampler, one.scheduler, one.steps, one.cfg, one.prompt) for one in made[1:]]
+    assert found == [
+        ("dpmpp_2m", "align_your_steps", 12, 6, "a cat"),
+        ("lcm", "sgm_uniform", 5, 6, "a cat <lora:lcm-lora-sdxl:1>"),
+    ]
+    assert [one.concord and one.concord.recipe for one in made] == [None, "ays-draft", "lcm"]
+    assert axis.apply(made[1], "none").concord == ConcordSettings()
+
+
+def test_an_unknown_recipe_offers_the_nearest() -> None:
+    with pytest.raises(BadValue, match=r"axis concord\.recipe: unknown recipe 'lmc'; did you mean lcm"):
+        parse_axis("recipe=lmc")

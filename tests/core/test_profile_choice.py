@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
+import torch
 from sd_concord.core.errors import BadValue
-from sd_concord.core.image import ConcordSettings, Generation, parse_infotext
-from sd_concord.core.profile_choice import profile_named, with_profile
+from sd_concord.core.image import ConcordSettings, Generation, format_infotext, parse_infotext
+from sd_concord.core.profile_choice import borrowed, profile_named, with_profile
+from sd_concord.core.run import sampling_of
+from sd_concord.core.sigmas import ModelSigmas, get_sigmas
 
 LINE = "Steps: 20, Sampler: {sampler}, CFG scale: 7, Seed: 1, Size: 64x64{more}, Version: {version}"
 
@@ -85,3 +90,54 @@ def test_what_the_text_says_stays() -> None:
     chosen = with_profile(read("v1.6.0", more=", Downcast alphas_cumprod: False"))
     assert chosen.schedule_options is not None
     assert chosen.schedule_options.downcast_alphas is False
+
+
+OURS = "a\nSteps: 4, Sampler: {}, Schedule type: {}, CFG scale: 7, Seed: 5{}, Version: f2.0.1v1.10.1"
+
+
+@pytest.mark.parametrize(
+    ("sampler", "schedule", "more", "own"),
+    [
+        ("Euler a", "Beta", "", None),
+        ("Euler a", "Beta (Concord)", "", ("scheduler",)),
+        ("DDIM (Concord)", "Karras", "", ("sampler",)),
+        ("Euler", "Beta", ", Hires schedule type: Beta (Concord), Hires upscale: 2", ("hires.scheduler",)),
+        ("Nobody's (Concord)", "Beta", "", None),
+    ],
+)
+def test_what_is_ours_by_its_name_stays_ours(
+    sampler: str, schedule: str, more: str, own: tuple[str, ...] | None
+) -> None:
+    text = OURS.format(sampler, schedule, more)
+    record = parse_infotext(text)
+    assert (record.concord and record.concord.own) == own
+    assert format_infotext(replace(record, source="")) == text
+    assert parse_infotext(format_infotext(replace(record, source="", seed=6))) == replace(record, seed=6)
+
+
+def test_a_label_that_only_we_give_is_ours_in_a_web_uis_text_alone() -> None:
+    text = OURS.format("DDIM (Euler)", "Karras", "")
+    found = with_profile(parse_infotext(text))
+    assert found.concord is not None
+    assert found.concord.own == ("sampler",)
+    assert sampling_of(found, ModelSigmas.sd()).sampler.name == "ddim"
+    by_hand = with_profile(Generation(sampler="ddim"), "forge")
+    assert sampling_of(by_hand, ModelSigmas.sd()).sampler.name == "ddim_timesteps"
+
+
+def test_each_pass_has_its_own_sigmas() -> None:
+    more = ", Denoising strength: 1, Hires schedule type: Beta (Concord), Hires upscale: 2, Hires steps: 4"
+    record = with_profile(parse_infotext(OURS.format("Euler", "Beta", more)))
+    model = ModelSigmas.sd()
+    assert torch.equal(sampling_of(record, model).sigmas, get_sigmas("beta", 4, model, convention="webui"))
+    assert torch.equal(sampling_of(record, model, kind="hires").sigmas, get_sigmas("beta", 4, model))
+    assert borrowed(record) == ("schedule Beta: Concord's own sigmas, as its name in the text says",)
+
+
+def test_a_schedule_that_a_host_lacks_is_ours_and_said_so() -> None:
+    record = with_profile(Generation(scheduler="beta57", steps=5), "a1111-1.10")
+    model = ModelSigmas.sd()
+    wanted = get_sigmas("beta57", 5, model.with_float32_alphas())
+    assert torch.equal(sampling_of(record, model).sigmas, wanted)
+    assert borrowed(record) == ("schedule Beta57: Concord's own sigmas, as A1111 1.10 has no such schedule",)
+    assert borrowed(with_profile(Generation(scheduler="karras"), "a1111")) == ()

@@ -302,6 +302,11 @@ def test_the_network_is_asked_at_whole_timesteps_or_between():
     assert a1111.timestep(sigma) == pytest.approx(500.4, abs=1e-3)
 
 
+def test_lcm_of_a1111_takes_the_less_noisy_of_two_timesteps_that_are_as_near():
+    one = sampling_of(record("a1111", sampler="lcm", scheduler="sgm_uniform", steps=6), SD)
+    assert [one.timestep(float(sigma)) for sigma in one.sigmas[:-1]] == [999, 839, 679, 499, 339, 179]
+
+
 def test_lcm_of_a1111_skips_as_it_was_trained():
     one = sampling_of(record("a1111", sampler="lcm", scheduler="sgm_uniform", steps=1), SD)
     sigma = SD.sigma_at(505.0)

@@ -125,7 +125,8 @@ def test_the_list_the_page_and_the_json(capsys: pytest.CaptureFixture[str]) -> N
     assert [one["name"] for one in json.loads(capsys.readouterr().out)] == list(RECIPES)
     assert main(["recipes", "lcm", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
-    assert told["ranges"] == {"steps": [5, 5], "cfg": [1, 1.5]}
+    assert told["ranges"] == {"steps": [2, 8], "cfg": [1, 1.5]}
+    assert {rule["topic"]: rule["confirmed"] for rule in told["rules"]}["scheduler"] is False
     assert told["card"]["url"].startswith("https://")
     assert main(["recipes", "lmc"]) == 1
 
@@ -134,3 +135,4 @@ def test_the_document_is_made_from_the_recipes() -> None:
     text = FILE.read_text(encoding="utf-8")
     assert text == document(), "write it anew with: python -m sd_concord.harness.recipe_pages"
     assert all(f"| `{name}` " in text for name in RECIPES)
+    assert "| cfg | CFG 4 to 9 | [RouWei](https://civitai.com/models/950531), not confirmed |" in text

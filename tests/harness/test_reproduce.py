@@ -26,9 +26,10 @@ from sd_concord.core.image.parts import Inpaint, Networks
 from sd_concord.core.same_picture import Difference, difference, is_same, nearest
 from sd_concord.harness import Pipeline
 from sd_concord.harness.cli import main
+from sd_concord.harness.reproduce.case import Case
 from sd_concord.harness.reproduce.changes import walked
 from sd_concord.harness.reproduce.finding import Files, with_network_names
-from sd_concord.harness.reproduce.neighbours import Case, neighbours
+from sd_concord.harness.reproduce.neighbours import neighbours
 from sd_concord.harness.reproduce.recorded import picture_files, read_recorded
 from sd_concord.harness.reproduce.reproducing import Places, Reproducer
 from sd_concord.harness.reproduce.sources import PictureShelf, possible_sources
@@ -94,6 +95,18 @@ EDITS = {
         "Clip skip: 1 gives this picture, the text says 2",
     ),
     "noise source": ({}, ("RNG: CPU", "RNG: NV"), "RNG: CPU gives this picture, the text says NV"),
+    "noise source that the text leaves out": (
+        {},
+        ("RNG: CPU, ", ""),
+        "RNG: CPU gives this picture, the text names no RNG, so A1111 1.9.4's default, NV, was taken",
+    ),
+    "seed": ({}, ("Seed: 7", "Seed: 6"), "Seed: 7 gives this picture, the text says 6"),
+    "seed below": ({}, ("Seed: 7", "Seed: 8"), "Seed: 7 gives this picture, the text says 8"),
+    "size": (
+        {},
+        ("Size: 32x32", "Size: 40x32"),
+        "Size: 32x32 gives this picture, the text says a size that gives 40x32",
+    ),
     "ENSD": (
         {"sampler": "euler_ancestral", "ensd": 31337},
         ("ENSD: 31337, ", ""),
@@ -171,6 +184,47 @@ def tried(record: Generation, **fields: Any) -> list[str]:
             return found
 
 
+def other_model(pipeline: Pipeline, folder: Path) -> Path:
+    """Write the embedded model with another UNet."""
+    from copy import deepcopy
+
+    from sd_concord.harness.models import export_ldm
+
+    weights = pipeline.model.unet.conv_out.bias
+    before = deepcopy(weights.data)
+    weights.data += 0.3
+    try:
+        export_ldm(pipeline.model, folder / "other.safetensors", clip_folder="")
+    finally:
+        weights.data = before
+    return folder / "other.safetensors"
+
+
+def test_the_right_checkpoint_is_named(pipeline: Pipeline, tmp_path: Path) -> None:
+    folder = tmp_path / "models"
+    folder.mkdir()
+    path = other_model(pipeline, folder)
+    picture = drawn(Pipeline.load(path), "a1111", prompt="a circle", sampler="euler", steps=2)
+    text = as_web_ui(picture, "a1111")
+    text = text.replace("Model: other", "Model: demo").replace(
+        f"Model hash: {picture.generation.model.hash}, ", ""
+    )
+    file = written(tmp_path / "a.png", picture, text)
+    verdict = judged(file, models=[folder])
+    assert not verdict.same
+    assert verdict.blamed == "Model: other gives this picture, the text says demo"
+    assert verdict.as_json()["tries"] > 1
+    assert list(verdict.lines())[1].endswith(f"(tries: {verdict.as_json()['tries']})")
+
+
+def test_how_many_were_tried_in_vain_is_said(pipeline: Pipeline, tmp_path: Path) -> None:
+    picture = drawn(pipeline, "a1111")
+    text = as_web_ui(picture, "a1111").replace("Seed: 7", "Seed: 7000")
+    verdict = Reproducer(Places(), tries=3).judge(written(tmp_path / "a.png", picture, text))
+    assert (verdict.blamed, verdict.as_json()["tries"]) == (None, 3)
+    assert "  no other single setting gives this picture (tries: 3)" in list(verdict.lines())
+
+
 @pytest.mark.parametrize(
     ("record", "change"),
     [
@@ -188,6 +242,9 @@ def tried(record: Generation, **fields: Any) -> list[str]:
         (Generation(steps=4), "Steps: 20"),
         (Generation(sampler="euler"), "Sampler: Euler a"),
         (Generation(steps=3), "Steps: 1"),
+        (Generation(seed=5), "Seed: 6"),
+        (Generation(seed=5), "Seed: 4"),
+        (Generation(scheduler="beta", steps=3), "Schedule type: Karras"),
     ],
 )
 def test_a_setting_is_among_those_that_are_tried(record: Generation, change: str) -> None:
@@ -230,6 +287,37 @@ def test_the_version_chooses_the_profile_and_a_wrong_one_is_named(pipeline: Pipe
     wrong = judged(written(tmp_path / "b.png", picture, as_web_ui(picture, "a1111")))
     assert (wrong.same, wrong.profile) == (False, "a1111")
     assert wrong.blamed == "profile: forge gives this picture, the text says Version: v1.9.4"
+
+
+def own_schedule(path: Path, pipeline: Pipeline, text: str) -> Path:
+    """Write a picture of our Beta under Forge's profile, with ``text`` for the schedule's name."""
+    own = ConcordSettings(own=("scheduler",))
+    picture = drawn(pipeline, "forge", prompt="a red circle", scheduler="beta", concord=own)
+    record = replace(picture.generation, concord=own, version=VERSIONS["forge"], source="")
+    whole = format_infotext(record)
+    assert "Schedule type: Beta (Concord)" in whole
+    return written(path, picture, whole.replace("Schedule type: Beta (Concord)", f"Schedule type: {text}"))
+
+
+def test_a_schedule_that_is_ours_by_its_name_has_our_sigmas(pipeline: Pipeline, tmp_path: Path) -> None:
+    verdict = judged(own_schedule(tmp_path / "a.png", pipeline, "Beta (Concord)"))
+    assert (verdict.same, verdict.profile) == (True, "forge")
+    said = "schedule Beta: Concord's own sigmas, as its name in the text says"
+    assert verdict.as_json()["own"] == [said]
+    assert f"  {said}" in list(verdict.lines())
+
+
+def test_that_a_schedule_is_ours_is_found_out(pipeline: Pipeline, tmp_path: Path) -> None:
+    verdict = judged(own_schedule(tmp_path / "a.png", pipeline, "Beta"))
+    assert verdict.blamed == "Schedule type: Beta (Concord) gives this picture, the text says Beta"
+    assert "own" not in verdict.as_json()
+
+
+def test_a_schedule_that_the_program_lacks_is_ours(pipeline: Pipeline, tmp_path: Path) -> None:
+    picture = drawn(pipeline, "a1111", scheduler="beta57")
+    verdict = judged(written(tmp_path / "a.png", picture, as_web_ui(picture, "a1111")))
+    assert verdict.same
+    assert verdict.borrowed == ("schedule Beta57: Concord's own sigmas, as A1111 1.9.4 has no such schedule",)
 
 
 def test_one_of_forges_batch_is_found_by_its_place(pipeline: Pipeline, tmp_path: Path) -> None:

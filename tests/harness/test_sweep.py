@@ -375,6 +375,9 @@ def test_a_full_disk_stops_its_cells_only_and_they_are_tried_again(tmp_path, und
     assert all("the disk is full" in reason for (reason,) in reasons)
     failed = [cell for cell in json.loads((tmp_path / "cells.json").read_text())["cells"] if cell["failed"]]
     assert [cell["file"] for cell in failed] == [None, None]
+    assert {(cell["fields"]["Prompt"], cell["fields"]["Size"]) for cell in failed} == {
+        ("a red circle", "64x64")
+    }
     report = conduct(tmp_path, quiet=True)
     assert (report.done, report.made, report.reasons) == (12, 2, ())
     assert pictures(tmp_path) == pictures(whole)

@@ -222,6 +222,19 @@ def test_a_log_gets_a_line_now_and_then():
     ]
 
 
+def test_those_that_failed_are_counted_apart_and_make_nothing_faster():
+    now, stream = [0.0], Stream(tty=False)
+    progress = Progress(200, stream=stream, clock=lambda: now[0])
+    for cells, failed in ((0, 100), (50, 50)):
+        now[0] += 15
+        progress.update(cells, "a.png" if cells else None, failed=failed)
+    progress.close()
+    assert stream.text.splitlines() == [
+        "sweep 100/200 cells · 100 failed · 0:15 left",
+        "sweep 200/200 cells · 150 failed · 100 a minute · 0:00 left · a.png",
+    ]
+
+
 def test_a_terminal_gets_a_bar():
     text = progressed(Stream(tty=True))
     assert "\r" in text
@@ -262,3 +275,15 @@ def test_quiet_says_nothing():
 @pytest.mark.parametrize(("seconds", "text"), [(7, "0:07"), (750, "12:30"), (3723, "1:02:03")])
 def test_time_is_written_as_on_a_clock(seconds, text):
     assert clock_of(seconds) == text
+
+
+def test_a_journal_whose_room_was_being_made_when_it_was_killed_is_opened(journal, tmp_path):
+    journal.close()
+    connection = sqlite3.connect(tmp_path / NAME)
+    with connection:
+        connection.execute("INSERT INTO sweep VALUES ('room', ?)", ("x" * (1 << 20),))
+    connection.execute("VACUUM")
+    connection.close()
+    opened = Journal.open(tmp_path)
+    assert opened.rows() == ROWS
+    opened.close()

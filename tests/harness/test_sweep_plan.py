@@ -7,13 +7,15 @@ import tracemalloc
 from dataclasses import replace
 
 import pytest
+from sd_concord.core.axes_plan import is_plan_file, read_seeds
 from sd_concord.core.errors import BadFile, BadValue
 from sd_concord.core.image import ConcordSettings, Generation, Hires, Variation
 from sd_concord.harness.commands import sweep as command
+from sd_concord.harness.sweep.advice import advice
 from sd_concord.harness.sweep.estimate import estimate
 from sd_concord.harness.sweep.order import Loaded, batches_of, batches_of_plan
-from sd_concord.harness.sweep.plan import Plan, cells_of, read_axes, read_seeds
-from sd_concord.harness.sweep.plan_file import is_plan_file, with_plan_file
+from sd_concord.harness.sweep.plan import Plan, cells_of, read_axes
+from sd_concord.harness.sweep.plan_file import PlanParser, with_plan_file
 from sd_concord.harness.sweep.queue import JobQueue
 from sd_concord.harness.sweep.records import changes, plain, restored
 from sd_concord.harness.sweep.setup import Setup
@@ -59,6 +61,38 @@ def test_what_is_written_into_is_set_before_what_writes():
         "one a dog <lora:style:0.5>",
         "one a dog <lora:style:1>",
     ]
+
+
+def test_a_recipe_is_laid_under_what_the_other_axes_say():
+    base = Generation(prompt="a cat", seed=7)
+    axes = ("option solver_type=heun,midpoint", "recipe=none,ays-draft,lcm", "sampler=dpmpp_2m_sde")
+    cells = cells_of(planned(*axes, base=base))
+    assert [(cell.record.steps, cell.record.scheduler) for cell in cells[::2]] == [
+        (None, None),
+        (12, "align_your_steps"),
+        (5, "sgm_uniform"),
+    ]
+    assert {cell.record.sampler for cell in cells} == {"dpmpp_2m_sde"}
+    assert cells[5].record.prompt == "a cat <lora:lcm-lora-sdxl:1>"
+    assert cells[5].record.concord.recipe == "lcm"
+    prompts = cells_of(planned("prompt=a cat,a dog", "recipe=lcm", base=base))
+    assert [cell.record.prompt for cell in prompts] == [
+        f"a {one} <lora:lcm-lora-sdxl:1>" for one in ("cat", "dog")
+    ]
+
+
+def test_what_disagrees_with_a_card_is_known_beforehand():
+    base = Generation(prompt="a cat", seed=7)
+    plan = planned("recipe=none,ays-draft,deis", "steps=12,30,50", seeds=3, base=base)
+    lines = advice(plan)
+    assert [line.partition(", but")[0] for line in lines] == [
+        "steps is 12",
+        "steps is 30",
+        "steps is 30",
+        "steps is 50",
+    ]
+    assert sum("the card of Align Your Steps" in line for line in lines) == 2
+    assert advice(planned("steps=12,30")) == []
 
 
 def test_a_seed_that_is_left_open_is_drawn_once():
@@ -302,7 +336,7 @@ def read(tmp_path):
     def read(name, text, *words):
         path = tmp_path / name
         path.write_text(text)
-        parser = argparse.ArgumentParser()
+        parser = PlanParser()
         command.add_arguments(parser)
         return command.plan_of(with_plan_file(parser.parse_args([str(path), *words]), parser))
 
@@ -360,6 +394,14 @@ def test_the_command_line_overrules_the_file(read):
         ("plan.yaml", "resume: x", "unknown setting of a plan 'resume'"),
         ("plan.yaml", "- a", "is no mapping"),
         ("plan.yaml", "a: [", "is no YAML"),
+        (
+            "plan.yaml",
+            "x: cfg=1\nprompt: a: b",
+            r"is no YAML \(line 2, column 10: mapping values are not allowed",
+        ),
+        ("plan.yaml", "steps: abc", "the plan's steps: invalid int value: 'abc'; mend it there"),
+        ("plan.yaml", "emphasis: xpu", "the plan's emphasis: invalid choice: 'xpu'"),
+        ("plan.yaml", "detailer_set: [a=1]", "the plan cannot be: --detailer-set stands after"),
         ("plan.json", "{", "is no JSON"),
         ("plan.yaml", "x: [1, 2]", "write x: sampler=euler,dpmpp_2m"),
         ("plan.yaml", "prompt: 3", "the plan's prompt is 3"),

@@ -13,7 +13,7 @@ from sd_concord.harness.sweep.order import Loaded
 from sd_concord.harness.sweep.ray_engine import ray_engine
 from sd_concord.harness.sweep.setup import Setup
 from sd_concord.harness.sweep.worker import Job, Made
-from sweeps import BASE, journal, pictures, planned, swept
+from sweeps import BASE, journal, pictures, planned, two_hundred, undisturbed
 
 
 @pytest.fixture(scope="module")
@@ -49,28 +49,27 @@ def workers():
     return found
 
 
-def test_a_killed_worker_changes_no_byte(tmp_path, cluster):
-    plan = planned("prompt=a red circle,a blue square", "steps=2,3", seeds=4, together=2, threads=1)
-    swept(tmp_path / "here", plan)
-    killed, seen = [], set()
+def test_two_hundred_cells_with_a_worker_killed_change_no_byte(tmp_path, cluster):
+    killed, seen, batches = [], set(), []
 
     def engine(jobs, setup, threads, refuse):
         for done in ray_engine("auto")(jobs, setup, threads, refuse):
+            batches.append(done)
             seen.update(process.pid for process in workers())
-            if not killed:
+            if len(batches) == len(jobs) // 3:
                 victim = workers()[0]
                 victim.send_signal(signal.SIGKILL)
                 killed.append(victim.pid)
             yield done
 
-    begin(tmp_path / "ray", plan)
-    report = conduct(tmp_path / "ray", engine, quiet=True)
+    begin(tmp_path, two_hundred())
+    report = conduct(tmp_path, engine, quiet=True)
     assert len(killed) == 1
     assert len(seen) >= 2
-    assert (report.done, report.made, report.reasons) == (16, 16, ())
-    assert pictures(tmp_path / "ray") == pictures(tmp_path / "here")
+    assert (report.done, report.made, report.reasons) == (200, 200, ())
+    assert pictures(tmp_path) == pictures(undisturbed())
     same = "SELECT cell, state, file, sha256, infotext, tries FROM cells ORDER BY cell"
-    assert journal(tmp_path / "ray", same) == journal(tmp_path / "here", same)
+    assert journal(tmp_path, same) == journal(undisturbed(), same)
 
 
 def test_a_plan_that_wants_more_threads_than_there_are_is_refused(tmp_path, cluster):

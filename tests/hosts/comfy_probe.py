@@ -230,6 +230,26 @@ class SaveDenoised(Probe):
         return save(name, x=x, sigma=sigma, denoised=denoised)
 
 
+class SaveStart(Probe):
+    """Save what ``KSampler`` begins with: the noise for a latent, of unit variance, and its sigmas, unless given.
+
+    ``settings``: its seed, steps, denoise, sampler and scheduler, as JSON.
+    """
+
+    @classmethod
+    def INPUT_TYPES(cls):  # noqa: N802
+        texts = {"settings": ("STRING", {}), "name": ("STRING", {})}
+        given = {"model": ("MODEL",), "latent": ("LATENT",), **texts}
+        return {"required": given, "optional": {"sigmas": ("SIGMAS",)}}
+
+    def run(self, model, latent, settings, name, sigmas=None):
+        settings = json.loads(settings)
+        noise = comfy.sample.prepare_noise(latent["samples"], settings.pop("seed"))
+        if sigmas is None:
+            sigmas = comfy.samplers.KSampler(model, device="cpu", **settings).sigmas
+        return save(name, noise=noise, sigmas=sigmas)
+
+
 class Modules(Probe):
     """Show the names of all modules that are loaded."""
 
@@ -285,4 +305,5 @@ NODE_CLASS_MAPPINGS = {
     "ConcordProbeConditioning": SaveConditioning,
     "ConcordProbeDenoised": SaveDenoised,
     "ConcordProbeModules": Modules,
+    "ConcordProbeStart": SaveStart,
 }

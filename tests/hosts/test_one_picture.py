@@ -5,6 +5,7 @@ temporary folder otherwise) and compared with when the next one runs.  Delete it
 CONCORD_WRITE=1 writes the figures to one_picture.json and docs/one-picture.md, which are held otherwise.
 """
 
+import itertools
 import os
 import shutil
 from dataclasses import replace
@@ -12,6 +13,7 @@ from functools import cache
 
 import numpy as np
 import pytest
+import torch
 
 pytest.importorskip("diffusers", reason="diffusers is not installed, which draws the pictures to compare")
 from comfy_graphs import loaded
@@ -44,10 +46,11 @@ from one_picture import (
     web_request,
     write_networks,
 )
-from one_picture_page import EQUAL, MOST, Figure, page, read_figures, reason_for, write_figures, write_page
+from one_picture_page import EQUAL, MOST, Figure, page, read_figures, reason_for, write_down
 from PIL import Image
 from sd_concord.core.detailer import load_detector
 from sd_concord.core.image import format_infotext
+from sd_concord.core.sigmas import ModelSigmas
 from sd_concord.harness import Pipeline
 from webui_drawn_as import drawn_as
 from webui_host import DEMO_MODEL, GOLDEN_MODEL
@@ -77,50 +80,51 @@ def test_the_page_is_what_was_measured():
     assert PAGE.read_text(encoding="utf-8") == page(read_figures(), CELLS)
 
 
-class Watched(Pipeline):
-    """A pipeline that notes where its passes begin, their sigmas, and what the first call is told."""
+def begun(pipeline, cell, profile):
+    """Return what the harness begins a request with: noise, sigmas, timesteps and conditionings, and no picture."""
+    is_image = cell.shape == "img2img"
+    wanted = pipeline.complete(record(cell, profile), init_image=source() if is_image else None)
+    kinds = ["image"] if is_image else ["text", *(["hires"] if cell.shape == "hires" else [])]
+    batch = 3 if cell.shape == "batch 3" else 1
+    passes = [pipeline.sampling(wanted, kind=kind, batch=batch) for kind in kinds]
+    texts = pipeline.read(wanted, passes[0])
+    shape = pipeline.latent_shape(wanted)
+    asked = [one.timestep(sigma) for one in passes for sigma in _asked(one, shape)]
+    return Seen(
+        pictures=[],
+        noise=passes[0].noise(shape)[0].numpy(),
+        sigmas=np.concatenate([one.sigmas.numpy() for one in passes]),
+        timesteps=np.array(asked, np.float32),
+        cond=texts.cond.for_call(0).hidden.numpy(),
+        uncond=texts.uncond.for_call(0).hidden.numpy(),
+    )
 
-    def __init__(self, *args, **given):
-        super().__init__(*args, **given)
-        self.runs, self.texts = [], []
 
-    def read(self, record, sampling):
-        texts = super().read(record, sampling)
-        self.texts.append(texts)
-        return texts
+def _asked(sampling, shape):
+    """Return the sigmas at which a pass asks its model, by running it over one that finds nothing."""
+    asked = []
 
-    def sample(self, sampling, denoiser, start, noise, *, sigmas=None, watch=None):
-        self.runs.append((start, sampling.sigmas))
-        return super().sample(sampling, denoiser, start, noise, sigmas=sigmas, watch=watch)
+    def denoise(x, sigma):
+        asked.append(float(sigma.flatten()[0]))
+        return torch.zeros_like(x)
 
-    def draw(self, cell, profile):
-        """Draw the request and note what happens."""
-        self.runs, self.texts = [], []
-        given = {"init_image": source()} if cell.shape == "img2img" else {}
-        made = self.generate(record(cell, profile), batch=3 if cell.shape == "batch 3" else 1, **given)
-        first = self.texts[0]
-        return Seen(
-            pictures=[one.image for one in made],
-            x0=self.runs[0][0].numpy(),
-            sigmas=np.concatenate([run[1].numpy() for run in self.runs]),
-            cond=first.cond.for_call(0).hidden.numpy(),
-            uncond=first.uncond.for_call(0).hidden.numpy(),
-        )
+    noise, steps = sampling.noise(shape)
+    sampling.run(denoise, sampling.start(noise), steps)
+    return asked
 
 
 class Drawer:
-    """What draws requests in the harness; each picture once."""
+    """What draws requests in the harness."""
 
     def __init__(self, pipeline, detector):
         self.pipeline, self.detector = pipeline, detector
-        self.made = {}
 
     def __call__(self, profile, cell):
         if cell.shape == "detailer" and not is_trained():
             pytest.skip("there is no trained detector yet; CONCORD_TRAIN=1 trains one")
-        if (profile, cell) not in self.made:
-            self.made[profile, cell] = self.pipeline.draw(cell, profile)
-        return self.made[profile, cell]
+        given = {"init_image": source()} if cell.shape == "img2img" else {}
+        batch = 3 if cell.shape == "batch 3" else 1
+        return [made.image for made in self.pipeline.generate(record(cell, profile), batch=batch, **given)]
 
     def boxes(self, profile, cell):
         """Return what the detector finds in the picture before the detailer."""
@@ -141,10 +145,10 @@ def networks(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def harness(networks):
-    """What draws a request in the harness; each picture once."""
+    """What draws requests in the harness."""
     golden = golden_checkpoint()
     second_checkpoint(golden)
-    pipeline = Watched.load(
+    pipeline = Pipeline.load(
         golden,
         lora_folders=[networks / "loras"],
         embedding_folders=[networks / "embeddings"],
@@ -214,6 +218,7 @@ def _in_web_ui(host, cell):
     first = calls[0]
     return replace(
         found,
+        noise=None if first.noise is None else first.noise.numpy(),
         x0=first.x.numpy(),
         sigmas=np.array([float(call.sigma[0]) for call in calls], np.float32),
         cond=first.cond.numpy(),
@@ -226,7 +231,8 @@ def _in_comfyui(host, cell):
     stock_graph(cell, *_loaders(graph, cell), graph)
     done = host.queue(graph)
     cond, uncond = (host.tensors(name)["hidden"].numpy() for name in ("one-cond", "one-uncond"))
-    return Seen(pictures=done.pictures, cond=cond, uncond=uncond)
+    start = {name: value.numpy() for name, value in host.tensors("one-start").items()}
+    return Seen(pictures=done.pictures, cond=cond, uncond=uncond, **start)
 
 
 @pytest.fixture(scope="module")
@@ -243,13 +249,17 @@ def stock(prepared):
     return get
 
 
-def judge(profile, cell, front, found, wanted, more=()):
-    """Note how far a front's picture is, with ``more`` figures of the request, and hold it."""
+def note(profile, cell, figure) -> None:
+    """Write figures of a request down, if figures are to be written."""
+    if os.environ.get("CONCORD_WRITE"):
+        write_down({(profile, str(cell)): figure}, CELLS)
+
+
+def judge(profile, cell, front, found, wanted):
+    """Note how far a front's picture is, and hold it."""
     assert all(one.std() > 1 for one in wanted)
     most, equal = far(found, wanted)
-    if os.environ.get("CONCORD_WRITE"):
-        write_figures({(profile, str(cell)): {front: {"most": most, "equal": round(equal, 4)}, **dict(more)}})
-        write_page(read_figures(), CELLS)
+    note(profile, cell, {front: {"most": most, "equal": round(equal, 4)}})
     reason = reason_for(profile, cell, front)
     if reason:
         assert most > MOST or equal < EQUAL, f"it agrees now; take its reason away: {reason}"
@@ -267,45 +277,72 @@ def judge(profile, cell, front, found, wanted, more=()):
 @over_cases
 def test_the_harness_draws_the_programs_own_picture(stock, harness, profile, cell):
     wanted = stock(profile, cell)
-    found = harness(profile, cell)
-    own = _inner(found, wanted, cell) | _from_others(profile, cell, wanted)
-    judge(profile, cell, "harness", found.pictures, wanted.pictures, own)
-    for name, most in (("sigmas", SIGMA), ("noise", SIGMA), ("cond", COND), ("uncond", COND)):
+    judge(profile, cell, "harness", harness(profile, cell), wanted.pictures)
+
+
+@pytest.mark.hosts
+@over_cases
+def test_the_harness_begins_as_the_program_does(stock, harness, profile, cell):
+    wanted = stock(profile, cell)
+    if wanted.noise is None:
+        pytest.skip("the program asked its model nothing")
+    found = begun(harness.pipeline, cell, profile)
+    own = _inner(found, wanted, cell)
+    note(profile, cell, own)
+    assert np.array_equal(found.noise, wanted.noise)
+    if wanted.x0 is not None and cell.shape != "img2img" and cell.sampler != "uni_pc":
+        given = wanted.x0[-len(wanted.noise) :]  # A1111 repeats the latent for both prompts
+        assert np.array_equal(wanted.noise * wanted.sigmas[0], given)
+    for name, most in (("sigmas", SIGMA), ("timesteps", SIGMA), ("cond", COND), ("uncond", COND)):
         if not reason_for(profile, cell, name):
             assert own.get(name, 0) <= most, name
 
 
 def _inner(found, wanted, cell) -> Figure:
-    """Return the differences of sigmas and noise (relative) and of conds (absolute) where they were seen."""
-    own: Figure = {}
-    if (
-        wanted.sigmas is not None and cell.sampler != "uni_pc"
-    ):  # whose x and sigma the hosts show in other units
-        ours = found.sigmas[found.sigmas > 0].astype(np.float64)
-        theirs = wanted.sigmas[wanted.sigmas > 0].astype(np.float64)
-        if cell.shape != "detailer":
-            own["sigmas"] = max(float(np.abs(ours / one - 1).min()) for one in theirs)
-        start = wanted.x0
-        own["noise"] = float(np.abs(found.x0 - start).max() / np.abs(start).max())
+    """Return the largest differences: of noise and conds absolute, of sigmas relative, of timesteps as shares."""
+    own: Figure = {"noise": float(np.abs(found.noise - wanted.noise).max())}
+    if cell.sampler == "uni_pc" and wanted.x0 is not None:  # that asks at times between those of its list
+        known, shown = ModelSigmas.sd(), wanted.sigmas  # timesteps in A1111, their sigmas in Forge
+        theirs = shown if shown.max() > 100 else np.array([known.timestep(float(one)) for one in shown])
+        own["timesteps"] = _apart(np.abs(found.timesteps[:, None] - theirs) / len(known.table), cell)
+    else:
+        ours, theirs = (one[one > 0].astype(np.float64) for one in (found.sigmas, wanted.sigmas))
+        own["sigmas"] = _apart(np.abs(ours[:, None] / theirs - 1), cell)
     for name in ("cond", "uncond"):
         one, other = getattr(found, name), getattr(wanted, name)
-        if one is not None and other is not None and cell.shape != "refiner":
-            if one.shape[1] != other.shape[1]:
-                continue  # brought to one length with the other prompt, by the host before and by us after the probe
-            own[name] = float(np.abs(one - other[: len(one)]).max())
+        if one is None or other is None:
+            continue
+        if other.shape[1] > one.shape[1]:  # brought to the length of the other prompt
+            one = np.tile(one, (1, other.shape[1] // one.shape[1], 1))
+        own[name] = float(np.abs(one - other[: len(one)]).max())
     return own
 
 
-def _from_others(profile, cell, wanted) -> Figure:
-    """Return how far the programs' own pictures are from each other."""
-    found: Figure = {}
-    for other in PROFILES:
-        path = kept(other, cell)
-        foreign = cell.prompt in WEB_SYNTAX and "comfyui" in (profile, other)
-        if other != profile and path.is_file() and not cell.lacks(other) and not foreign:
-            most, equal = far(Seen.load(path).pictures, wanted.pictures)
-            found[f"from {other}"] = {"most": most, "equal": round(equal, 4)}
-    return found
+def _apart(gaps, cell) -> float:
+    """Return how far the noise levels of two runs, rows and columns of ``gaps``, are from the nearest of the other.
+
+    A detailer asks at levels of its own besides.
+    """
+    rows, columns = gaps.min(axis=1).max(), gaps.min(axis=0).max()
+    return float(rows if cell.shape == "detailer" else max(rows, columns))
+
+
+PAIRS = [
+    (one, other, cell)
+    for one, other in itertools.combinations(PROFILES, 2)
+    for cell in CELLS
+    if not (cell.lacks(one) or cell.lacks(other) or (other == "comfyui" and cell.prompt in WEB_SYNTAX))
+]
+"""The requests that mean the same to two programs."""
+
+
+@pytest.mark.hosts
+@pytest.mark.parametrize(("one", "other", "cell"), PAIRS, ids=str)
+def test_how_far_the_programs_are_from_each_other(stock, one, other, cell):
+    most, equal = far(stock(one, cell).pictures, stock(other, cell).pictures)
+    figure = {"most": most, "equal": round(equal, 4)}
+    note(one, cell, {f"from {other}": figure})
+    note(other, cell, {f"from {one}": figure})
 
 
 @pytest.mark.hosts
@@ -322,19 +359,22 @@ def test_concords_nodes_draw_the_programs_own_picture(request, prepared, stock, 
 @pytest.mark.hosts
 @pytest.mark.parametrize("kind", ["forge", "a1111"])
 @over_cases
-def test_the_web_uis_draw_another_programs_picture(prepared, stock, networks, kind, profile, cell):
-    if kind == profile:
-        pytest.skip("it is the program's own")
+def test_the_web_uis_draw_the_programs_own_picture(prepared, stock, networks, kind, profile, cell):
     host = prepared(kind)
     wanted = stock(profile, cell)
-    text = format_infotext(record(cell, profile))
-    given = {"override_settings": {"return_grid": False}}
-    if cell.shape == "img2img":
-        given["init_image"] = networks / "source.png"
-    if cell.shape == "batch 3":
-        given["batch_size"] = 3
-    made = drawn_as(host, text, profile, **given)
-    judge(profile, cell, f"in {kind}", made.pictures[: len(wanted.pictures)], wanted.pictures)
+    given = {"init_image": networks / "source.png"} if cell.shape == "img2img" else {}
+    made = [drawn_as(host, format_infotext(one), profile, **given) for one in _records(cell, profile)]
+    judge(profile, cell, f"in {kind}", [picture for one in made for picture in one.pictures], wanted.pictures)
+
+
+def _records(cell, profile):
+    """Return the records that the pictures of a request have: one each, or one of a ComfyUI batch."""
+    whole = record(cell, profile)
+    if cell.shape != "batch 3":
+        return [whole]
+    if profile == "comfyui":
+        return [replace(whole, concord=replace(whole.concord, batch_size=3))]
+    return [replace(whole, seed=whole.seed + i) for i in range(3)]
 
 
 @pytest.fixture(scope="module")
@@ -405,3 +445,15 @@ def test_concords_nodes_draw_with_other_models_too(
     graph = Graph()
     concord_graph(PLAIN, profile, loaded(graph, model), None, graph)
     judge(profile, model, "nodes", comfy.queue(graph).pictures, wanted)
+
+
+@pytest.mark.hosts
+@pytest.mark.parametrize("kind", ["forge", "a1111"])
+@over_profiles
+def test_the_web_uis_draw_with_the_embedded_model_too(prepared, stock_of_model, kind, profile):
+    wanted = stock_of_model(profile, "demo")
+    host = prepared(kind)
+    host.use_model(DEMO_MODEL)
+    made = drawn_as(host, format_infotext(record(PLAIN, profile)), profile)
+    host.use_model(GOLDEN_MODEL)
+    judge(profile, "demo", f"in {kind}", made.pictures, wanted.pictures)

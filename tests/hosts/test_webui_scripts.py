@@ -13,6 +13,8 @@ pytestmark = pytest.mark.hosts
 
 ASKED = {"prompt": "a red circle", "steps": 2, "width": 64, "height": 64, "seed": 3, "cfg_scale": 3}
 NONE = ("Nothing", "")
+PLAIN = ("", "", False)
+"""No plan, the request's seed alone, no gallery."""
 
 
 @pytest.fixture
@@ -26,7 +28,9 @@ def host(webui):
 
 def grid(host, *axes, **more):
     arguments = [value for axis in (*axes, NONE, NONE, NONE)[:3] for value in axis]
-    return host.txt2img(**{**ASKED, **more}, script_name="Concord Grid", script_args=[*arguments, True, 4, 0])
+    return host.txt2img(
+        **{**ASKED, **more}, script_name="Concord Grid", script_args=[*arguments, True, 4, 0, *PLAIN]
+    )
 
 
 def holds(sheet, picture):
@@ -41,7 +45,7 @@ def test_the_scripts_are_listed_for_both_tabs(host):
     for tab in ("txt2img", "img2img"):
         assert {"concord grid", "concord compare"} <= set(listed[tab])
     told = {one["name"]: one for one in host.get("/sdapi/v1/script-info") if not one["is_img2img"]}
-    assert [len(told[name]["args"]) for name in ("concord grid", "concord compare")] == [9, 4]
+    assert [len(told[name]["args"]) for name in ("concord grid", "concord compare")] == [12, 4]
 
 
 def test_a_grid_of_two_by_two_has_the_pictures_that_are_drawn_one_by_one(host):
@@ -126,8 +130,8 @@ def test_ours_and_the_hosts_are_compared(host):
 @pytest.mark.parametrize(
     ("name", "arguments", "said"),
     [
-        ("Concord Grid", ["Sampler", "eulr", *NONE, *NONE, True, 4, 0], "unknown sampler 'eulr'"),
-        ("Concord Grid", ["Hires steps", "1, 2", *NONE, *NONE, True, 4, 0], "hires is off"),
+        ("Concord Grid", ["Sampler", "eulr", *NONE, *NONE, True, 4, 0, *PLAIN], "unknown sampler 'eulr'"),
+        ("Concord Grid", ["Hires steps", "1, 2", *NONE, *NONE, True, 4, 0, *PLAIN], "hires is off"),
         ("Concord Compare", ["Steps", "2", 8, True], "write two or more"),
     ],
 )
@@ -143,7 +147,7 @@ def test_image_to_image(host):
         **ASKED,
         init_images=[base64.b64encode(first).decode()],
         script_name="Concord Grid",
-        script_args=["Denoising strength", "0.3, 0.9", *NONE, *NONE, True, 4, 0],
+        script_args=["Denoising strength", "0.3, 0.9", *NONE, *NONE, True, 4, 0, *PLAIN],
     )
     _, low, high = drawn.pictures
     assert not np.array_equal(low, high)

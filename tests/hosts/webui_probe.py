@@ -2,7 +2,8 @@
 
 ``GET /concord-probe/calls`` answers with the model calls since ``POST /concord-probe/forget``, as a safetensors
 file: ``<call>/x`` (B, 4, h, w), ``<call>/sigma`` (B,), ``<call>/cond`` and ``<call>/uncond`` (rows, tokens, width),
-``<call>/denoised`` (B, 4, h, w), what guidance made of the call.  The script ``Concord Probe`` takes prompts and
+``<call>/denoised`` (B, 4, h, w), what guidance made of the call; ``0/noise`` (B, 4, h, w), what the host's own
+generator of the request begins with.  The script ``Concord Probe`` takes prompts and
 negative prompts of a batch, an image each, as two JSON lists.
 ``GET /concord-probe/modules`` names the modules of the package ``sd_concord`` that are loaded.
 
@@ -24,6 +25,7 @@ DEMO = Path(__file__).resolve().parents[1] / "demo"
 MOST_CALLS = 200
 calls: list[dict[str, torch.Tensor]] = []
 pending: list = []
+noise: list = []
 
 
 def know_the_embedded_model() -> None:
@@ -49,6 +51,20 @@ def know_the_embedded_model() -> None:
 
 def begin(params) -> None:
     pending[:] = [params, params.x.clone(), params.sigma.clone()]
+    if not calls:
+        noise[:] = [start_noise(params.denoiser.p)]
+
+
+def start_noise(p):
+    """Draw the first noise of a request once more by the host's own generator, and leave all generators as they are."""
+    own = getattr(p, "rng", None)
+    if own is None:
+        return None
+    again = type(own)(own.shape, own.seeds, own.subseeds, own.subseed_strength)
+    state = torch.get_rng_state()
+    drawn = again.next()
+    torch.set_rng_state(state)
+    return drawn
 
 
 def note(after) -> None:
@@ -58,6 +74,8 @@ def note(after) -> None:
     params, x, sigma = pending
     pending.clear()
     call = {"x": x, "sigma": sigma, "denoised": after.x}
+    if not calls:
+        call["noise"] = noise.pop()
     call |= {"cond": hidden(params.text_cond), "uncond": hidden(params.text_uncond)}
     calls.append({name: value for name, value in call.items() if value is not None})
 

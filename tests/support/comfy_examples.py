@@ -12,6 +12,7 @@ SD15 = "v1-5-pruned-emaonly.safetensors"
 SDXL = "sd_xl_base_1.0.safetensors"
 SDXL_REFINER = "sd_xl_refiner_1.0.safetensors"
 V_PREDICTION = "noobaiXLNAIXL_vPred10Version.safetensors"
+JUGGERNAUT = "Juggernaut-XL_v9_RunDiffusionPhoto_v2.safetensors"
 A, B, C, D, E = 0, 400, 860, 1320, 1780
 """Columns of the page, in pixels."""
 CLEAN = "lowres, bad anatomy, bad hands, (worst quality, low quality:1.3), jpeg artifacts"
@@ -36,6 +37,7 @@ _PROMPTS = _wires("positive:CONDITIONING negative:CONDITIONING")
 STOCK: Mapping[str, type] = {
     "CheckpointLoaderSimple": _stock(_wires("ckpt_name:COMBO"), "MODEL CLIP VAE"),
     "EmptyLatentImage": _stock(_wires("width:INT height:INT batch_size:INT"), "LATENT"),
+    "ImageBatch": _stock(_wires("image1:IMAGE image2:IMAGE"), "IMAGE"),
     "KSampler": _stock(
         _wires("model:MODEL seed:INT")
         | _RUN
@@ -45,6 +47,7 @@ STOCK: Mapping[str, type] = {
         "LATENT",
     ),
     "ModelSamplingDiscrete": _stock(_wires("model:MODEL sampling:COMBO zsnr:BOOLEAN"), "MODEL"),
+    "PreviewAny": _stock(_wires("source:*"), ""),
     "PreviewImage": _stock(_wires("images:IMAGE"), ""),
     "SamplerCustom": _stock(
         _wires("model:MODEL add_noise:BOOLEAN noise_seed:INT cfg:FLOAT")
@@ -310,6 +313,87 @@ def settings_from_a_picture() -> Made:
     return [model, read, run, before, saved(run, C, run)], note
 
 
+def reproduce_from_a_picture() -> Made:
+    """Return a picture drawn again, and compared with what it was."""
+    model = loader(SD15)
+    read = Node("ConcordLoadImageSettings", (A, 160), (340, 560), {"image": "picture.png"})
+    wires = wired(model) | {"record": read.output("record")}
+    run = Node("ConcordSampler", (B, 0), (420, 1040), wires)
+    compared = {
+        "drawn": run.output("IMAGE"),
+        "recorded": read.output("IMAGE"),
+        "record": run.output("record"),
+    }
+    same = Node("ConcordSamePicture", (C, 520), (420, 160), compared)
+    before = Node("PreviewImage", (C, 740), (420, 420), {"images": read.output("IMAGE")})
+    note = (
+        "**The picture of another program, value for value.** Choose a file that A1111, Forge or ComfyUI saved, and "
+        "the checkpoint that it names: it is drawn as that program draws, and Concord Same Picture says whether it "
+        "is the same. A picture of ComfyUI's batch is drawn with the whole batch."
+    )
+    return [model, read, run, same, before, saved(run, C, run)], note
+
+
+def recipe_of_a_card() -> Made:
+    """Return the settings of a model's card, its hires pass, and what disagrees with it."""
+    model = loader(JUGGERNAUT)
+    prompts = {
+        "positive": "portrait of an old fisherman, harbour at dawn, 85mm",
+        "negative": "blurry, watermark",
+    }
+    asked = {"recipe": "juggernaut-xl-v9", "own": "cfg=4.5", "model": model.output("MODEL")}
+    recipe = Node("ConcordRecipe", (A, 160), (340, 460), prompts | asked)
+    told = Node("PreviewAny", (A, 670), (340, 200), {"source": recipe.output("warnings")})
+    record = recipe.output("record")
+    run = Node("ConcordSampler", (B, 0), (420, 1040), wired(model) | {"seed": 1234, "record": record})
+    passed = {"latent": run.output("LATENT"), "record": run.output("record"), "settings": record}
+    hires = Node("ConcordHires", (C, 0), (420, 760), wired(model) | passed)
+    note = (
+        "**What the model's card says.** Concord Recipe fills in sampler, steps, size, CFG and the hires pass of a "
+        "published card; what you write under *own* comes first. Below it stands which line of which card your "
+        "settings, prompt or model disagree with: nothing, when all is well. Files that are missing are named too."
+    )
+    return [model, recipe, told, run, hires, saved(hires, D, hires)], note
+
+
+def grid_and_gallery() -> Made:
+    """Return two schedules by four seeds, as one picture with labels and as a gallery."""
+    model = loader(SD15)
+    prompts = {"positive": PORTRAIT, "negative": CLEAN}
+    how = {
+        "seed": 1234,
+        "steps": 12,
+        "cfg": 6.0,
+        "width": 512,
+        "height": 768,
+        "batch_size": 4,
+        "sampler": "dpmpp_2m",
+    }
+    names = ("karras", "align_your_steps_sd1")
+    first, second = (
+        Node(
+            "ConcordSampler",
+            (B + i * 460, 0),
+            (420, 1040),
+            wired(model) | prompts | how | {"scheduler": name},
+        )
+        for i, name in enumerate(names)
+    )
+    both = Node(
+        "ImageBatch", (D, 0), (220, 60), {"image1": first.output("IMAGE"), "image2": second.output("IMAGE")}
+    )
+    labels = {"x_labels": "1234\n1235\n1236\n1237", "y_labels": "Karras\nAlign Your Steps"}
+    axes = {"x_name": "seed", "y_name": "schedule", "cell_size": 512, "gallery": "Concord/grids/%date%"}
+    grid = Node("ConcordGrid", (D, 110), (420, 480), {"images": both.output("IMAGE")} | labels | axes)
+    where = Node("PreviewAny", (D, 640), (420, 120), {"source": grid.output("page")})
+    note = (
+        "**Pictures side by side**: Concord Grid lays a batch, or a list of batches, row by row below its labels. The "
+        "gallery is a folder below ComfyUI's output; open its page from the disk: filter, zoom, lay a slider "
+        "between two pictures. Wire a record for their settings, one of a batch or one for each."
+    )
+    return [model, first, second, both, grid, where, saved(first, E, first)], note
+
+
 EXAMPLES: Mapping[str, Callable[[], Made]] = {
     "1-text-to-image-as-a1111": as_a1111,
     "2-align-your-steps-in-12": align_your_steps,
@@ -319,6 +403,9 @@ EXAMPLES: Mapping[str, Callable[[], Made]] = {
     "6-v-prediction": v_prediction,
     "7-lcm-draft": lcm_draft,
     "8-settings-from-a-picture": settings_from_a_picture,
+    "9-reproduce-from-a-picture": reproduce_from_a_picture,
+    "10-recipe-of-a-model-card": recipe_of_a_card,
+    "11-grid-and-gallery": grid_and_gallery,
 }
 """The workflows by the names of their files."""
 

@@ -32,6 +32,7 @@ _FLAGS = (
     "--disable-auto-launch",
     "--disable-api-nodes",
     "--use-pytorch-cross-attention",
+    "--fp32-text-enc",
     *("--database-url", "sqlite:///:memory:"),
 )
 

@@ -304,13 +304,16 @@ def web_request(cell: Cell, kind: str, common: Mapping[str, Any]) -> dict[str, A
 class Seen:
     """What a program made of a request: pictures, uint8 (H, W, 3), and what it was at, where it lets itself be seen.
 
-    ``x0``: (B, 4, h, w) at the first model call; ``sigmas``: of the calls; ``cond``, ``uncond``: of the first call,
+    ``noise``: the start noise before it is scaled, ``x0``: what the first model call is given, both (B, 4, h, w);
+    ``sigmas``: of the calls, ``timesteps``: as the model is told them; ``cond``, ``uncond``: of the first call,
     (rows, tokens, width).
     """
 
     pictures: list[NDArray[np.uint8]]
+    noise: NDArray[np.float32] | None = None
     x0: NDArray[np.float32] | None = None
     sigmas: NDArray[np.float32] | None = None
+    timesteps: NDArray[np.float32] | None = None
     cond: NDArray[np.float32] | None = None
     uncond: NDArray[np.float32] | None = None
 
@@ -318,7 +321,8 @@ class Seen:
         """Write it to ``path``."""
         path.parent.mkdir(parents=True, exist_ok=True)
         arrays = {f"picture{i}": one for i, one in enumerate(self.pictures)}
-        more = {name: getattr(self, name) for name in ("x0", "sigmas", "cond", "uncond")}
+        names = ("noise", "x0", "sigmas", "timesteps", "cond", "uncond")
+        more = {name: getattr(self, name) for name in names}
         np.savez(path, **arrays, **{name: value for name, value in more.items() if value is not None})
 
     @classmethod
@@ -343,7 +347,10 @@ def kept(profile: str, cell: Cell) -> Path:
 
 
 def stock_graph(cell: Cell, loader: Node, second: Node | None, graph: Graph) -> None:
-    """Add ComfyUI's own nodes for the request to ``graph``; ``loader``, ``second``: (model, clip, vae)."""
+    """Add ComfyUI's own nodes for the request to ``graph``; ``loader``, ``second``: (model, clip, vae).
+
+    The probe saves what it begins with: noise, sigmas and conditionings.
+    """
     model, clip = loader[0], loader[1]
     positive, negative = record(cell, "comfyui").prompt, cell.text[1]
     if cell.prompt == "LoRA":
@@ -360,9 +367,28 @@ def stock_graph(cell: Cell, loader: Node, second: Node | None, graph: Graph) -> 
     if cell.shape == "img2img":
         pixels = graph.add("LoadImage", image="one-picture.png")
         latent = graph.add("VAEEncode", pixels=pixels[0], vae=loader[2])[0]
+    _probe_start(graph, cell, model, latent)
     drawn = _drawn(graph, cell, model, texts, latent, second, positive)
     image = graph.add("VAEDecode", samples=drawn, vae=loader[2])
     graph.add("SaveImage", images=image[0], filename_prefix="test")
+
+
+def _probe_start(graph: Graph, cell: Cell, model: Any, latent: Any) -> None:
+    """Add the node that saves the start noise and the sigmas of the first sampler node."""
+    settings = {
+        "seed": cell.seed,
+        "steps": STEPS,
+        "denoise": 0.6 if cell.shape == "img2img" else 1.0,
+        "sampler": cell.sampler,
+        "scheduler": cell.schedule,
+    }
+    more = {"sigmas": _ays(graph)} if cell.schedule == "ays" else {}
+    given = {"model": model, "latent": latent, "name": "one-start"}
+    graph.add("ConcordProbeStart", settings=json.dumps(settings), **given, **more)
+
+
+def _ays(graph: Graph) -> Any:
+    return graph.add("AlignYourStepsScheduler", model_type="SD1", steps=STEPS, denoise=1.0)[0]
 
 
 def _with_lora(graph: Graph, loaded: Node) -> Node:
@@ -439,7 +465,7 @@ def _drawn_ays(
     positive: str,
 ) -> Any:
     """Add the nodes of custom sampling, which have the schedule that KSampler has not."""
-    sigmas = graph.add("AlignYourStepsScheduler", model_type="SD1", steps=STEPS, denoise=1.0)[0]
+    sigmas = _ays(graph)
     common = {
         "sampler": graph.add("KSamplerSelect", sampler_name=cell.sampler)[0],
         "cfg": CFG,
@@ -507,19 +533,20 @@ def concord_graph(
             "ConcordHires", **parts, latent=node[0], record=node[1], **given, **same, **texts
         )[2]
     if cell.shape == "detailer":
-        picture = _detailed(graph, widgets, parts, picture, boxes)
+        picture = _detailed(graph, widgets, {**parts, "images": picture, "record": node[1]}, boxes)
     graph.add("SaveImage", images=picture, filename_prefix="test")
 
 
 def _detailed(
-    graph: Graph, widgets: Mapping[str, Any], parts: Mapping[str, Any], picture: Any, boxes: Sequence[Any]
+    graph: Graph, widgets: Mapping[str, Any], given: Mapping[str, Any], boxes: Sequence[Any]
 ) -> Any:
+    """Add Concord's detailer; ``given``: the model's parts, the pictures and their record."""
     own = {name: value for name, value in UNIT.items() if name in UNIT_WIDGETS}
     told = graph.add("ConcordProbeBoxes", boxes=json.dumps(boxes))
     sized = {"inpaint_width": 0, "inpaint_height": 0}
     unit = graph.add("ConcordDetailerUnit", detector=told[0], **{**UNIT_WIDGETS, **own, **sized})
     run = {name: widgets.get(name, value) for name, value in DETAILER_WIDGETS.items()}
-    return graph.add("ConcordDetailer", **parts, images=picture, units=unit[0], **run)[0]
+    return graph.add("ConcordDetailer", **given, units=unit[0], **run)[0]
 
 
 def far(found: Sequence[NDArray[np.uint8]], wanted: Sequence[NDArray[np.uint8]]) -> tuple[int, float]:

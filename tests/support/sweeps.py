@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
+import time
+from atexit import register
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
+from itertools import islice
 from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
 from typing import Any
 
 import torch
 from sd_concord.core.image import Generation
 from sd_concord.harness.sweep.conduct import Report, begin, conduct
+from sd_concord.harness.sweep.engine import here
 from sd_concord.harness.sweep.plan import Plan, read_axes
 
 BASE = Generation(
@@ -51,7 +59,28 @@ def record(**fields: Any) -> Generation:
     return replace(BASE, **fields)
 
 
-def go_on(folder: str) -> None:
-    """Go on with a sweep; a process of its own does only this."""
+def two_hundred() -> Plan:
+    """Return a plan of 200 small cells."""
+    prompts = "a red circle,a blue square,a green ring,a (yellow:1.2) triangle,two circles"
+    axes = (f"prompt={prompts}", "sampler=euler_ancestral,dpmpp_2m", "steps=2,3")
+    return planned(*axes, seeds=10, together=8, threads=1)
+
+
+@cache
+def undisturbed() -> Path:
+    """Return the folder of that sweep, run once for all tests that compare with it."""
+    folder = Path(mkdtemp(prefix="concord-sweep-"))
+    register(rmtree, folder, ignore_errors=True)
+    swept(folder, two_hundred())
+    return folder
+
+
+def go_on(folder: str, batches: int) -> None:
+    """Go on with a sweep for so many batches, then wait; a process of its own does only this, until it is killed."""
+
+    def some(*given: Any) -> Iterator[Any]:
+        yield from islice(here(*given), batches)
+        time.sleep(3600)
+
     torch.set_num_threads(1)
-    conduct(Path(folder), quiet=True)
+    conduct(Path(folder), some, quiet=True)

@@ -33,23 +33,38 @@ def drawn_as(
     profile: str = "auto",
     *,
     init_image: Path | None = None,
+    mask: Path | None = None,
     **payload: Any,
 ) -> DrawnAs:
     """Draw an infotext in ``host`` under ``profile``, in the img2img tab from ``init_image`` where there is one."""
-    return _run(host, [TEXT, profile, record_text, None], init_image, payload)
+    return _run(host, [TEXT, profile, record_text, None], (init_image, mask), payload)
 
 
 def redrawn(
-    host: WebUIHost, file: Path, profile: str = "auto", *, init_image: Path | None = None, **payload: Any
+    host: WebUIHost,
+    file: Path,
+    profile: str = "auto",
+    *,
+    init_image: Path | None = None,
+    mask: Path | None = None,
+    **payload: Any,
 ) -> DrawnAs:
-    """Draw a picture file again in ``host`` and let it be compared."""
-    return _run(host, [FILE, profile, "", str(file)], init_image, payload)
+    """Draw a picture file again in ``host`` and let it be compared; ``mask``: what of ``init_image`` is painted."""
+    return _run(host, [FILE, profile, "", str(file)], (init_image, mask), payload)
 
 
-def _run(host: WebUIHost, arguments: list[Any], init_image: Path | None, payload: dict[str, Any]) -> DrawnAs:
+def _run(
+    host: WebUIHost,
+    arguments: list[Any],
+    pictures: tuple[Path | None, Path | None],
+    payload: dict[str, Any],
+) -> DrawnAs:
     body = {"script_name": TITLE, "script_args": arguments, **payload}
+    init_image, mask = pictures
     if init_image is not None:
         body["init_images"] = [base64.b64encode(init_image.read_bytes()).decode()]
+    if mask is not None:
+        body["mask"] = base64.b64encode(mask.read_bytes()).decode()
     answer = host.post(f"/sdapi/v1/{'txt2img' if init_image is None else 'img2img'}", body)
     pictures = [
         np.asarray(Image.open(io.BytesIO(base64.b64decode(one))).convert("RGB")) for one in answer["images"]

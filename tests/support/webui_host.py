@@ -31,7 +31,7 @@ PROBE = ROOT / "tests" / "hosts" / "webui_probe.py"
 DEMO_MODEL = "demo.safetensors"
 GOLDEN_MODEL = "concord-golden-sd15.safetensors"
 _FLAGS = {
-    "forge": ("--always-cpu", "--all-in-fp32", "--attention-pytorch"),
+    "forge": ("--always-cpu", "--all-in-fp32", "--clip-in-fp32", "--attention-pytorch"),
     "a1111": ("--use-cpu", "all", "--opt-sdp-no-mem-attention"),
     "reforge": ("--always-cpu", "--all-in-fp32", "--attention-pytorch"),
 }
@@ -67,7 +67,7 @@ _CLIP_L = {
 class Call:
     """A model call: ``x`` (B, 4, h, w), ``sigma`` (B,), ``cond`` and ``uncond`` (rows, tokens, width).
 
-    ``denoised``: what guidance made of it.
+    ``denoised``: what guidance made of it.  ``noise`` (B, 4, h, w): what the request begins with, in the first call.
     """
 
     x: Tensor
@@ -75,6 +75,7 @@ class Call:
     denoised: Tensor
     cond: Tensor
     uncond: Tensor | None = None
+    noise: Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -17,7 +19,7 @@ from sd_concord.core.detailer import (
     waves,
 )
 from sd_concord.core.errors import BadValue
-from sd_concord.core.image import DetailerUnit, Generation
+from sd_concord.core.image import ConcordSettings, DetailerUnit, Generation
 
 SIZE = (256, 192)
 PICTURE = Generation(
@@ -178,6 +180,21 @@ def test_crops_are_at_the_size_of_the_run_and_multiples_of_8():
 def test_waves_keep_the_order_of_what_touches():
     runs = plan_unit(found([*TOGETHER, *APART[1:]]), options().unit, options().scene)
     assert [[run.seed for run in wave] for wave in waves(runs)] == [[5, 7, 8], [6]]
+
+
+@pytest.mark.parametrize(
+    ("profile", "level"), [("forge", 100), ("a1111", 100), ("comfyui", 101), ("concord", 101)]
+)
+def test_what_is_drawn_is_cut_to_levels_where_a_web_ui_would_hand_on_a_picture(profile, level):
+    drawn = np.float32(100.9) / 255
+    scene = Scene(picture=replace(PICTURE, concord=ConcordSettings(profile=profile)))
+    done = detail(
+        picture(),
+        found([(16, 16, 40, 40)]),
+        lambda crops: [np.full(one.image.shape, drawn, np.float32) for one in crops],
+        Options(unit=DetailerUnit(model="m", mask_blur=0), scene=scene),
+    )
+    assert (done.image[20:36, 20:36] == level).all()
 
 
 @pytest.mark.parametrize("amount", [0.0, 0.5, 1.0])

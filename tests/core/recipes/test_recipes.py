@@ -59,6 +59,7 @@ def test_every_rule_names_a_card_and_a_line(name: str) -> None:
     assert len({rule.topic for rule in recipe.rules}) == len(recipe.rules) > 0
     cards = [recipe.card, *(rule.card for rule in recipe.rules)]
     assert all(card.url is None or card.url.startswith("https://") for card in cards)
+    assert all(rule.card.url for rule in recipe.rules if rule.confirmed), "a confirmed line has a page"
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -85,9 +86,9 @@ def test_the_defaults_lie_in_the_ranges(name: str) -> None:
 def test_what_the_user_says_stays() -> None:
     own = Generation(
         prompt="a",
-        steps=20,
+        steps=30,
         sampler="euler",
-        cfg=7.5,
+        cfg=8,
         size=(64, 64),
         hires=Hires(upscale=2.0, upscaler="Latent"),
         denoising_strength=0.7,

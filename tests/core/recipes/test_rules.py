@@ -40,9 +40,8 @@ OFF: dict[tuple[str, str], dict[str, Any]] = {
     ("sdxl-base-refiner", "refiner"): {"refiner": None},
     ("sdxl-base-refiner", "refiner-switch"): {"refiner": Refiner(model="b", switch_at=0.5)},
     ("illustrious", "sampler"): {"sampler": "euler"},
-    ("illustrious", "scheduler"): {"scheduler": "exponential"},
-    ("illustrious", "steps"): {"steps": 20},
-    ("illustrious", "cfg"): {"cfg": 7},
+    ("illustrious", "steps"): {"steps": 19},
+    ("illustrious", "cfg"): {"cfg": 8},
     ("illustrious", "clip-skip"): {"clip_skip": 1},
     ("illustrious", "size"): {"size": (1024, 1536)},
     ("illustrious", "hires-scale"): hires(upscale=1.7),
@@ -126,8 +125,34 @@ def test_a_record_that_disagrees_is_told_the_line_and_the_card(name: str, topic:
     found = [one for one in check_recipe(name, record, SDXL) if one.code == f"recipe-{topic}"]
     [rule] = [rule for rule in RECIPES[name].rules if rule.topic == topic]
     assert found
-    assert all(one.message.endswith(f"but the card of {rule.card.title} says: {rule.line}") for one in found)
+    assert all(rule.card.title in one.message and one.message.endswith(rule.line) for one in found)
     assert all(one.advice for one in found)
+
+
+@pytest.mark.parametrize(
+    ("name", "topic", "words"),
+    [
+        ("noobai-v", "steps", "but the card of NoobAI-XL V-Pred 1.0 says: Steps: 28 to 35"),
+        ("rouwei-eps", "cfg", "but the card of RouWei is reported to say: CFG 4 to 9"),
+        ("deis", "sampler", "but common advice is: DEIS with SGM Uniform"),
+    ],
+    ids=["found on the card", "not found on it", "no card of its own"],
+)
+def test_what_is_not_confirmed_is_not_said_as_if_it_were(name: str, topic: str, words: str) -> None:
+    record = replace(agreeing(name), **OFF[name, topic])
+    [message] = [one.message for one in check_recipe(name, record, SDXL) if one.code == f"recipe-{topic}"]
+    assert message.endswith(words)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "scheduler", "found"),
+    [("dpmpp_2m", "karras", []), ("euler_ancestral", "normal", []), ("dpmpp_2m", "exponential", ["sampler"])],
+)
+def test_the_illustrious_family_takes_the_sampler_of_its_card_too(
+    sampler: str, scheduler: str, found: list[str]
+) -> None:
+    record = replace(agreeing("illustrious"), sampler=sampler, scheduler=scheduler)
+    assert topics("illustrious", record) == found
 
 
 @pytest.mark.parametrize(("name", "topic"), OFF, ids=lambda one: one)
