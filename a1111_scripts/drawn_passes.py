@@ -18,7 +18,7 @@ from ..core.image.upscale import LATENT_UPSCALERS, upscale_image, upscale_latent
 from ..core.masked_run import Kept, MaskedDenoiser, finished, kept_of, plain_of
 from ..core.passes import DEFAULT_UPSCALER, noisy_start, size_of_hires, texts_of_pass
 from ..core.profiles import Pass
-from ..core.refined_run import RefinedDenoiser, plan_of, scores_of
+from ..core.refined_run import RefinedDenoiser, plan_of, record_of_refiner, scores_of
 from ..core.run import Sampling, sampling_of
 from ..core.sampling import Noise
 from .drawn_codec import Pixels, decode, decoded, encode, upscaler_here
@@ -242,8 +242,11 @@ class _Run:
         refiner.calls = base.calls
         return self._sampled(refiner, latent, second, after)
 
-    def _denoiser(self, scores: tuple[float, float] = SCORES) -> GuidedDenoiser:
-        made, texts = self._drawing.denoiser(self._record, self._sampling, self._start, scores)
+    def _denoiser(
+        self, record: Generation | None = None, scores: tuple[float, float] = SCORES
+    ) -> GuidedDenoiser:
+        """Return the denoiser of the loaded model; ``record``: what it is told, if not the pass's own."""
+        made, texts = self._drawing.denoiser(record or self._record, self._sampling, self._start, scores)
         self._texts.append(texts)
         return made
 
@@ -253,7 +256,7 @@ class _Run:
         self.end()
         self._texts.clear()
         self._drawing.use_refiner(self._record.refiner.model)
-        return self._denoiser(scores_of(self._record))
+        return self._denoiser(record_of_refiner(self._record, self._sampling), scores_of(self._record))
 
     def _sampled(self, inner: Any, start: Tensor, noise: Noise, sigmas: Tensor | None = None) -> Tensor:
         sampling = self._sampling

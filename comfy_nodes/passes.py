@@ -18,7 +18,7 @@ from ..core.image.parts import Inpaint, Networks, Refiner
 from ..core.image.refiner_plan import RefinerPlan
 from ..core.masked_run import Kept, MaskedDenoiser, finished, held_noise, is_hard, latent_mask
 from ..core.profiles import Pass
-from ..core.refined_run import RefinedDenoiser, plan_of, scores_of
+from ..core.refined_run import RefinedDenoiser, plan_of, record_of_refiner, scores_of
 from ..core.run import Sampling, sampling_of
 from ..core.sampling import Noise
 from ..core.sampling.spec import PairDenoiser
@@ -128,7 +128,8 @@ def _refined(rig: Rig, leg: Leg, second: Second, plan: RefinerPlan) -> Tensor:
     if rig.channels != second.rig.channels or rig.sigmas.kind != second.rig.sigmas.kind:
         raise BadValue("the refiner has latents of another kind than the model; wire one of the same family")
     sampling = leg.sampling
-    texts = read_texts(second.rig.clip, leg.record, sampling, is_sdxl=second.rig.is_sdxl)
+    asked = record_of_refiner(leg.record, sampling)
+    texts = read_texts(second.rig.clip, asked, sampling, is_sdxl=second.rig.is_sdxl)
     out: list[Tensor] = []
 
     def outer(other: HostDenoiser, _: Tensor, __: Any) -> Tensor:

@@ -92,11 +92,12 @@ class Profile:
     ``comma_backtrack``; ``padding`` of prompts of unequal length: "apart" (two calls) or "repeat" (to a
     common length); ``zero_empty_negative`` for SDXL; ``ignores`` settings of a record that it has no ear for, of
     ``IGNORABLE``; ``early_calls`` at which calls a minimum sigma of the negative holds, the "odd" or the "even"
-    ones; ``rescale`` of guidance in the "clean" latent or in the "velocity"; ``refiner_switch`` by noise, by calls
-    or by whole steps (``SwitchBy``). Picture: ``posterior`` of the VAE
-    "mean" or "sample" when an image is encoded; ``pixels`` cut or rounded. Inpainting: ``masking`` how the kept
-    part is held: "after" each call, also before it with "fresh" noise at every call or always the "same";
-    ``pasting`` of the result on the picture: "exact" outside the mask, a web UI's "overlay", "none".
+    ones; ``rescale`` of guidance in the "clean" latent or in the "velocity"; ``refiner_switch`` by noise, by
+    calls or by whole steps (``SwitchBy``), ``refiner_networks`` whether the prompt's LoRAs hold for it too.
+    Picture: ``posterior`` of the VAE "mean" or "sample" when an image is encoded; ``pixels`` cut or rounded.
+    Inpainting: ``masking`` how the kept part is held: "after" each call, also before it with "fresh" noise at
+    every call or always the "same"; ``pasting`` of the result on the picture: "exact" outside the mask, a web
+    UI's "overlay", "none".
     """
 
     name: str
@@ -127,6 +128,7 @@ class Profile:
     early_calls: Literal["odd", "even"] = "odd"
     rescale: Literal["clean", "velocity"] = "clean"
     refiner_switch: Literal["webui_noise", "webui_calls", "comfyui_steps"] = "webui_noise"
+    refiner_networks: bool = True
     padding: Literal["apart", "repeat"] = "apart"
     zero_empty_negative: bool = True
     lcm: Literal["plain", "table", "scaled"] = "table"
@@ -182,6 +184,7 @@ _A1111 = Profile(
     float32_alphas=True,
     timesteps="fraction",
     lcm="scaled",
+    refiner_networks=False,
     ignores=("skip_early_cfg", "ngms_all_steps"),
 )
 _FORGE = Profile(

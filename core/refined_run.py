@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
 from torch import Tensor
@@ -20,6 +21,7 @@ from .image.refiner_plan import (
     refiner_runs_in,
 )
 from .profiles import table_of
+from .prompt import extract_networks
 from .run import Sampling
 
 SWITCH_AT = 0.8
@@ -43,18 +45,25 @@ def plan_of(record: Generation, sampling: Sampling) -> RefinerPlan | None:
     hires = record.hires is not None
     if not refiner_runs_in(passes, is_hires_pass=sampling.kind == "hires", has_hires=hires):
         return None
-    steps = len(sampling.sigmas) - 1
+    by, steps = switch_by(refiner, sampling), len(sampling.sigmas) - 1
     at = SWITCH_AT if refiner.switch_at is None else refiner.switch_at
     if steps < 1 or at >= 1:
         return None
     return refiner_plan(
         at,
-        steps,
+        sampling.run_steps if by == "webui_calls" and sampling.host.by_web_ui else steps,
         sampling.model,
-        by=switch_by(refiner, sampling),
+        by=by,
         calls_per_step=sampling.shape.calls_per_step,
         asked=table_of(sampling.host, sampling.model, sampling.sampler),
     )
+
+
+def record_of_refiner(record: Generation, sampling: Sampling) -> Generation:
+    """Return what the refiner is told of a record of one pass: A1111's has no LoRAs, in the text or in the UNet."""
+    if sampling.host.refiner_networks:
+        return record
+    return replace(record, prompt=extract_networks(record.prompt)[0])
 
 
 def scores_of(record: Generation) -> tuple[float, float]:

@@ -88,10 +88,11 @@ class Guidance:
 class Sampling:
     """One pass of a record, ready to be run over a denoiser.
 
-    ``steps``: of this pass; ``first_steps``: of text to image, which prompts count by. ``model``: the sigma table
-    as the host has it. ``sigmas``: of the pass; fewer than two: nothing is to be done. ``laid_out``: the list
-    that they were taken from, which step noise is drawn over; ``begin``: the sigma that the start noise is
-    scaled to, if it is not their first. ``options``: of the sampler. ``padding``: of prompts of unequal
+    ``steps``: of this pass; ``first_steps``: of text to image, which prompts count by; ``run_steps``: those that
+    the host counts as it runs, fewer in image to image, and fewer than the sigmas' where a sampler adds one.
+    ``model``: the sigma table as the host has it. ``sigmas``: of the pass; fewer than two: nothing is to be done.
+    ``laid_out``: the list that they were taken from, which step noise is drawn over; ``begin``: the sigma that the
+    start noise is scaled to, if it is not their first. ``options``: of the sampler. ``padding``: of prompts of unequal
     length: as the profile's, or with "empty" chunks, or their "last" vector. ``place``: the image kept of noise that
     is drawn for a whole batch.
     """
@@ -100,6 +101,7 @@ class Sampling:
     kind: Pass
     first_steps: int
     steps: int
+    run_steps: int
     strength: float
     sampler: SamplerSpec
     options: Mapping[str, Any]
@@ -267,6 +269,7 @@ def sampling_of(
         kind=kind,
         first_steps=cast("int", record.steps),
         steps=steps,
+        run_steps=run_steps,
         strength=strength,
         sampler=spec,
         options={**habits, **options},

@@ -20,7 +20,7 @@ from ...core.sampling import Noise
 from .canvas import Canvas
 from .codec import Floats, decode
 from .masking import Kept, MaskedDenoiser, finished, kept_of, plain_of
-from .refiner import RefinedDenoiser, plan_of, scores_of
+from .refiner import RefinedDenoiser, plan_of, record_of_refiner, scores_of
 
 if TYPE_CHECKING:
     from ...core.image.refiner_plan import RefinerPlan
@@ -98,7 +98,7 @@ class Drawing:
         base = pipeline.denoiser(sampling, leg.texts, leg.start)
 
         def refiner() -> GuidedDenoiser:
-            read = self._read(other, leg.record, sampling)
+            read = self._read(other, record_of_refiner(leg.record, sampling), sampling)
             return other.denoiser(sampling, read, leg.start, scores=scores_of(leg.record))
 
         if sampling.host.by_web_ui:

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from ...core.refined_run import SWITCH_AT, RefinedDenoiser, plan_of, scores_of
+from ...core.refined_run import SWITCH_AT, RefinedDenoiser, plan_of, record_of_refiner, scores_of
 
-__all__ = ["SWITCH_AT", "RefinedDenoiser", "plan_of", "scores_of"]
+__all__ = ["SWITCH_AT", "RefinedDenoiser", "plan_of", "record_of_refiner", "scores_of"]

@@ -130,6 +130,11 @@ SPLITS = {
     ),
     "a1111": (Refiner(model="other", switch_at=0.9), {"concord": ConcordSettings(profile="a1111")}, (4, 2)),
     "forge": (Refiner(model="other", switch_at=0.9), {"concord": ConcordSettings(profile="forge")}, (6, 0)),
+    "forge's unipc": (
+        Refiner(model="other", switch_at=0.5),
+        {"sampler": "uni_pc", "concord": ConcordSettings(profile="forge")},
+        (3, 4),
+    ),
     "lcm of a1111": (
         Refiner(model="other", switch_at=0.9),
         {"sampler": "lcm", "concord": ConcordSettings(profile="a1111")},
@@ -143,6 +148,21 @@ def test_the_switch_comes_where_the_reading_says(pipeline, monkeypatch, case):
     refiner, fields, (base, other) = SPLITS[case]
     asked = record(refiner=refiner, prompt="a cat", **{"scheduler": "karras", **fields})
     assert calls_of(pipeline, monkeypatch, asked) == {"base": base, "other": other}
+
+
+@pytest.mark.parametrize(("profile", "text"), [("a1111", "a cat "), ("forge", "a cat <lora:style:1>")])
+def test_a1111s_refiner_draws_without_loras(pipeline, monkeypatch, profile, text):
+    seen = []
+    other = pipeline.second.get("other")
+    read = other.read
+    monkeypatch.setattr(
+        other, "read", lambda asked, sampling: seen.append(asked.prompt) or read(asked, sampling)
+    )
+    refiner = Refiner(model="other", switch_at=0.5)
+    own = ConcordSettings(profile=profile)
+    [made] = pipeline.generate(record(prompt="a cat <lora:style:1>", refiner=refiner, concord=own))
+    assert seen == [text]
+    assert made.generation.prompt == "a cat <lora:style:1>"
 
 
 @pytest.mark.parametrize(

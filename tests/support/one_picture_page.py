@@ -27,24 +27,24 @@ FRONTS = {
     "in a1111": "Concord in A1111",
 }
 
-_CALLS = (
-    "Forge counts the refiner's switch in the 6 steps that were asked for, Concord in the 7 calls that UniPC makes "
-    "of them; Concord's is to follow"
-)
-_NO_LORA = (
-    "A1111 draws without the prompt's LoRAs, of the text and of the UNet, once its refiner has taken over; Concord "
-    "keeps them"
-)
 _FIRST = (
     "a few values of the first picture fall to the other side of a level, by the last digit of a float32, and move "
     "what the detailer draws from it; from the program's own first picture it draws the program's picture"
 )
 KNOWN: Mapping[tuple[str, str, str], str] = {
-    **{("forge", front, "uni_pc, karras, empty negative, refiner"): _CALLS for front in FRONTS},
-    **{("a1111", front, "euler_ancestral, normal, LoRA, refiner"): _NO_LORA for front in FRONTS},
-    ("forge", "harness", "deis, karras, plain, detailer"): _FIRST,
-    ("forge", "harness", "uni_pc, beta, AND, detailer"): _FIRST,
-    ("a1111", "harness", "dpmpp_2m_sde, normal, empty negative, detailer"): _FIRST,
+    **{
+        ("forge", front, "deis, karras, plain, detailer"): _FIRST
+        for front in ("harness", "nodes", "in a1111")
+    },
+    **{
+        ("forge", front, "uni_pc, beta, AND, detailer"): _FIRST
+        for front in ("harness", "in forge", "in a1111")
+    },
+    ("forge", "nodes", "dpmpp_2m_sde, normal, empty negative, detailer"): _FIRST,
+    **{
+        ("a1111", front, "dpmpp_2m_sde, normal, empty negative, detailer"): _FIRST
+        for front in ("harness", "in forge", "in a1111")
+    },
 }
 """(profile, front, request) → why it cannot agree.  An entry whose picture agrees has to go."""
 
