@@ -25,10 +25,9 @@ from ..core.profile_choice import profile_named, with_profile
 from ..core.same_picture import is_lossy
 from .drawn_codec import Pixels
 from .host import detect, images, processing, shared
+from .reproduce import FILE, SOURCES, TAB, TEXT
 from .request import record_of
 
-TAB, TEXT, FILE = "the fields of this tab", "an infotext", "a picture file"
-SOURCES = (TAB, TEXT, FILE)
 FILLS = ("fill", "original", "latent noise", "latent nothing")
 """What the masked part begins as, by the number that a request has for it."""
 NO_PROGRAM = "the text does not say which program made the picture"
