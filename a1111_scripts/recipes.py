@@ -119,6 +119,7 @@ def disagreements(p: Any, name: str) -> list[str]:
     if _has_detailer(p):
         record = replace(record, detailer=(DetailerUnit(),))
     skip = getattr(shared.opts, "CLIP_stop_at_last_layers", None)
+    skip = None if skip is None else int(skip)  # a slider may have left 1.0
     record = replace(record, clip_skip=skip, concord=ConcordSettings(recipe=name))
     return [str(finding) for finding in findings_of(record, kind_here())]
 

@@ -63,8 +63,9 @@ def report(figures: Mapping[str, Mapping[str, float]], about: Mapping[str, str])
     ]
     lines += ["", f"Machine: {machine()}.", "", f"Versions: {versions()}.", ""]
     lines += [
-        "A `ratio` is our time over the peer's, measured in turns in one run: below 1 is faster. Other times hold for "
-        "this machine alone (`us`, `ms`, `s`: micro-, milli- and seconds), counts (`ops`, `rows`, `waits`) for any.",
+        "A `ratio` is our time over the peer's, measured in turns in one run: below 1 is faster; a `speedup` is "
+        "the other way round. Other times hold for this machine alone (`us`, `ms`, `s`: micro-, milli- and "
+        "seconds), counts (`ops`, `rows`, `waits`) for any.",
         "",
     ]
     for name, rows in figures.items():

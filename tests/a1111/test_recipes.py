@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -137,6 +138,13 @@ def test_a_request_that_disagrees_is_told_the_line(recipes):
     assert any("the sampler is Euler" in line for line in said)
     assert not any("CFG" in line for line in said)
     assert all(line.startswith("Concord Recipe: ") for line in said)
+
+
+def test_a_setting_that_a_slider_left_as_a_fraction_is_taken(recipes):
+    sys.modules["modules.shared"].opts.CLIP_stop_at_last_layers = 2.0
+    p, said = process(recipes, "illustrious", sampler_name="Euler")
+    assert p.extra_generation_params == {"Concord recipe": "illustrious"}
+    assert not any("clip" in line.lower() for line in said)
 
 
 def test_no_recipe_says_nothing_and_an_unknown_one_offers_others(recipes):

@@ -79,7 +79,7 @@ def test_an_axis_of_recipes_varies_the_settings_and_its_cards_are_heard_once(hos
     assert "Steps: 2, Sampler: Euler" in texts[0]
     assert "Steps: 12, Sampler: DPM++ 2M, Schedule type: Align Your Steps" in texts[1]
     assert "Steps: 5, Sampler: LCM, Schedule type: SGM Uniform" in texts[2]
-    assert host.log().count("CFG is 6, but the card of LCM-LoRA says") == 1
+    assert host.log().count("CFG is 6, but common advice is: LCM with CFG 1 to 1.5") == 1
 
 
 def test_a_recipe_switches_the_hires_pass_on(host):
