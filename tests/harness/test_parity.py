@@ -28,10 +28,6 @@ DIFFERS: dict[tuple[str, str], str] = {
         "a1111",
         "186-hires-lanczos-2x",
     ): "a value of the first pass lies between two levels; the other one leaves 98 % of the second pass equal",
-    (
-        "forge",
-        "158-variation-0.3-sde",
-    ): "1 level, 98.9 % equal: rounding, which the steps of the SDE carry on",
 }
 """Pictures (host, id) that do not agree with all options given, and why; one that begins to agree is taken out."""
 TEXT_LACKS = {

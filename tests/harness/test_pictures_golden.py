@@ -109,7 +109,7 @@ def pixel_upscaler(record):
 
 @pytest.mark.parametrize("host", ["a1111", "forge", "comfyui"])
 def test_pictures_of_hires_and_image_to_image_are_drawn_again(host, pipeline):
-    """To one level; a pixel upscaler goes through the encoder, whose posterior the web UIs sample unseeded."""
+    """To one level; a value of the first pass that lies between two levels spreads through a pixel upscaler."""
     cases = list(comfyui_stage_cases() if host == "comfyui" else web_ui_stage_cases(host))
     pipeline.second.add("second", pipeline)
     for name, record, given, files in cases[:: max(1, EVERY // 2)]:
