@@ -127,10 +127,8 @@ class Job:
 
     def _tell(self, place: int, detector: Detector, found: Detections, result: Result) -> None:
         if result.spoilt:
-            where = ", ".join(f"{run.region}" for run in result.spoilt)
-            self.say(
-                f"the model drew something that is no number at {where}; the picture stayed as it was there"
-            )
+            for line in result.words(detector.name):
+                self.say(line)
         elif not result.runs:
             which = (
                 "found nothing to redraw" if not len(found.boxes) else "found nothing that the unit works on"

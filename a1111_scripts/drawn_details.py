@@ -12,7 +12,6 @@ from ..core.detailer import (
     Crop,
     Detector,
     Options,
-    Result,
     Scene,
     detail,
     load_detector,
@@ -79,7 +78,7 @@ def detailed(
         result = detail(picture, detector(picture), inpaint, options)
         picture = result.image
         units.append(replace(unit, found=len(result.runs)))
-        lines += _words(detector, result)
+        lines += result.words(detector.name)
     return picture, replace(record, detailer=tuple(units)), lines
 
 
@@ -94,13 +93,3 @@ def _of_crop(picture: Generation, one: Crop) -> Generation:
         denoising_strength=run.strength,
         size=run.size,
     )
-
-
-def _words(detector: Detector, result: Result) -> list[str]:
-    """Return what there is to say of a unit's result."""
-    if not result.runs:
-        return [f"{detector.name} found nothing to redraw; the picture is as it was"]
-    if result.spoilt:
-        where = ", ".join(f"{run.region}" for run in result.spoilt)
-        return [f"the model drew something that is no number at {where}; the picture stayed as it was there"]
-    return []

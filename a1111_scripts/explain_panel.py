@@ -13,7 +13,8 @@ from typing import Any
 from ..core.errors import BadValue, ConcordError
 from ..core.prompt import DIALECTS, Dialect, Known, page
 from .gradio_parts import elem_id
-from .host import gr, listen, scripts, shared
+from .host import gr, listen, shared
+from .panel import Panel
 from .prompt_encoders import known_embeddings
 from .prompt_networks import known_networks
 from .prompt_passes import calls_of, with_settings
@@ -24,17 +25,10 @@ PATH = "/concord/explain"
 OPENING = '<div class="concord-explain"><i>Chunks, tokens, timeline and warnings of both prompts appear here.</i></div>'
 
 
-class ConcordExplain(scripts.Script):
+class ConcordExplain(Panel):
     """Shows both prompts' chunks, timeline and warnings; it takes no part in a request."""
 
-    def title(self) -> str:
-        """Return the name that the host knows the script by."""
-        return TITLE
-
-    def show(self, is_img2img: bool) -> Any:
-        """Be there always, on both tabs."""
-        del is_img2img
-        return scripts.AlwaysVisible
+    label = TITLE
 
     def ui(self, is_img2img: bool) -> list[Any]:
         """Make the panel; the page fills it."""

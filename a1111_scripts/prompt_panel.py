@@ -8,7 +8,8 @@ from typing import Any
 from ..core.errors import ConcordError
 from ..core.prompt import DIALECTS
 from .gradio_parts import elem_id
-from .host import gr, listen, script_callbacks, scripts
+from .host import gr, listen, script_callbacks
+from .panel import Panel
 from .prompt_request import HOST, KEY, begin, forget, on_denoiser, request_of
 
 log = logging.getLogger(__name__)
@@ -22,17 +23,10 @@ TIP = (
 )
 
 
-class ConcordPrompt(scripts.Script):
+class ConcordPrompt(Panel):
     """Encodes the prompts of a request in a dialect of ours, in the place of the host's own conditionings."""
 
-    def title(self) -> str:
-        """Return the name that the API knows the script by."""
-        return TITLE
-
-    def show(self, is_img2img: bool) -> Any:
-        """Be there always, on both tabs."""
-        del is_img2img
-        return scripts.AlwaysVisible
+    label = TITLE
 
     def ui(self, is_img2img: bool) -> list[Any]:
         """Make the panel."""

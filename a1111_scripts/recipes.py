@@ -21,8 +21,9 @@ from ..core.recipes import (
     fit_to_files,
 )
 from .gradio_parts import elem_id
-from .host import gr, scripts, shared
+from .host import gr, shared
 from .names_here import sampler_here, schedule_here
+from .panel import Panel
 from .request import record_of
 
 log = logging.getLogger(__name__)
@@ -39,28 +40,11 @@ FIELDS = (
 """Controls of the host that a recipe fills, by the ends of their ids."""
 
 
-class ConcordRecipe(scripts.Script):
+class ConcordRecipe(Panel):
     """Fills the host's fields from a recipe when asked, and compares each request with its card."""
 
-    def __init__(self) -> None:
-        """Know no control of the host yet."""
-        super().__init__()
-        self._seen: dict[str, Any] = {}
-
-    def title(self) -> str:
-        """Return the name that the API knows the script by."""
-        return TITLE
-
-    def show(self, is_img2img: bool) -> Any:
-        """Be there always, on both tabs."""
-        del is_img2img
-        return scripts.AlwaysVisible
-
-    def after_component(self, component: Any, **given: Any) -> None:
-        """Remember the host's controls that a recipe fills."""
-        tab, _, name = str(given.get("elem_id") or "").partition("_")
-        if name in FIELDS and tab in ("txt2img", "img2img"):
-            self._seen[f"{tab}_{name}"] = component
+    label = TITLE
+    watched = FIELDS
 
     def ui(self, is_img2img: bool) -> list[Any]:
         """Make the panel."""
@@ -75,7 +59,7 @@ class ConcordRecipe(scripts.Script):
             button = gr.Button("Fill in its settings", elem_id=elem_id("recipe_fill", img2img=is_img2img))
             words = gr.HTML(elem_id=elem_id("recipe_words", img2img=is_img2img))
         tab = "img2img" if is_img2img else "txt2img"
-        seen = {name: self._seen[f"{tab}_{name}"] for name in FIELDS if f"{tab}_{name}" in self._seen}
+        seen = {name: self.seen[f"{tab}_{name}"] for name in FIELDS if f"{tab}_{name}" in self.seen}
         prompt = seen.get("prompt")
 
         def fill(name: str, text: str = "") -> list[Any]:

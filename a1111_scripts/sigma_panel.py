@@ -9,7 +9,8 @@ from typing import Any
 
 from ..core.errors import ConcordError
 from .gradio_parts import elem_id, picture
-from .host import gr, infotext_utils, scripts
+from .host import gr, infotext_utils
+from .panel import Panel
 from .sigma_drawing import drawing
 from .sigma_request import TAIL, Asked, PanelSigmas, apply, plan_of, remark, remove
 
@@ -59,28 +60,11 @@ CONTROLS = (
 )
 
 
-class ConcordSigmas(scripts.Script):
+class ConcordSigmas(Panel):
     """Changes the noise levels of a request."""
 
-    def __init__(self) -> None:
-        """Know no control of the host yet."""
-        super().__init__()
-        self._seen: dict[str, Any] = {}
-
-    def title(self) -> str:
-        """Return the name that the API knows the script by."""
-        return TITLE
-
-    def show(self, is_img2img: bool) -> Any:
-        """Be there always, on both tabs."""
-        del is_img2img
-        return scripts.AlwaysVisible
-
-    def after_component(self, component: Any, **given: Any) -> None:
-        """Remember the host's controls that the picture looks at."""
-        tab, _, name = str(given.get("elem_id") or "").partition("_")
-        if name in PLOTTED and tab in ("txt2img", "img2img"):
-            self._seen[f"{tab}_{name}"] = component
+    label = TITLE
+    watched = PLOTTED
 
     def ui(self, is_img2img: bool) -> list[Any]:
         """Make the panel."""
@@ -96,7 +80,7 @@ class ConcordSigmas(scripts.Script):
             shown = picture(label="Schedule", elem_id=elem_id("sigmas_picture", img2img=is_img2img))
             words = gr.HTML(elem_id=elem_id("sigmas_words", img2img=is_img2img))
         tab = "img2img" if is_img2img else "txt2img"
-        looked_at = [self._seen.get(f"{tab}_{name}") for name in PLOTTED]
+        looked_at = [self.seen.get(f"{tab}_{name}") for name in PLOTTED]
         looked_at = [one if one is not None else gr.State(None) for one in looked_at]
         button.click(_drawn, inputs=[*looked_at, *controls], outputs=[shown, words], show_progress=False)
         self.infotext_fields = [

@@ -320,7 +320,7 @@ class Work:
             result = self._redrawn(image, found, one, record, i, warnings)
             image = result.image
             counts.append(len(result.runs))
-            warnings += _words(one.detector, result)
+            warnings += result.words(one.detector.name)
         return Done(image=image, shown=shown, counts=tuple(counts), warnings=tuple(warnings))
 
     def recorded(self, done: Sequence[Done]) -> list[DetailerUnit]:
@@ -362,16 +362,6 @@ class Work:
             (h, w), (height, width) = one.shape, image.shape[:2]
             raise BadValue(f"the mask is {w}x{h} but the picture is {width}x{height}; make it of that size")
         return (one.cpu().float().clamp(0, 1) * 255).round().to(torch.uint8).numpy()
-
-
-def _words(detector: Detector, result: Result) -> list[str]:
-    """Return what there is to say of a unit's result."""
-    if not result.runs:
-        return [f"{detector.name} found nothing to redraw; the picture is as it was"]
-    if result.spoilt:
-        where = ", ".join(f"{run.region}" for run in result.spoilt)
-        return [f"the model drew something that is no number at {where}; the picture stayed as it was there"]
-    return []
 
 
 NODES: list[type] = [DetectorLoader, Detect, Unit, Detailer]

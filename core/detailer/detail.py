@@ -71,6 +71,17 @@ class Result:
     spoilt: tuple[Run, ...] = ()
     batches: tuple[int, ...] = ()
 
+    def words(self, detector: str) -> list[str]:
+        """Return what there is to say of it, a line each; ``detector``: the name of what found the parts."""
+        if not self.runs:
+            return [f"{detector} found nothing to redraw; the picture is as it was"]
+        if self.spoilt:
+            where = ", ".join(f"{run.region}" for run in self.spoilt)
+            return [
+                f"the model drew something that is no number at {where}; the picture stayed as it was there"
+            ]
+        return []
+
 
 def detail(image: Pixels, detections: Detections, inpaint: Inpaint, options: Options) -> Result:
     """Redraw what ``detections`` say of ``image``, uint8 (H, W, 3), and return the picture with what was done.

@@ -76,7 +76,7 @@ def detailed(
         image = result.image
         name = unit.model if unit.model in NAMES else detector.name
         units.append(replace(unit, model=name, found=len(result.runs)))
-        warnings += _words(detector, result)
+        warnings += result.words(detector.name)
         warnings += [line for line in pipeline.warnings if line not in warnings]
         if on_stage:
             on_stage(f"detailed {number}", [image])
@@ -144,13 +144,3 @@ def _part(one: Crop) -> crops.Crop:
         seed=run.seed,
         strength=run.strength,
     )
-
-
-def _words(detector: Detector, result: Result) -> list[str]:
-    """Return what there is to say of a unit's result."""
-    if not result.runs:
-        return [f"{detector.name} found nothing to redraw; the picture is as it was"]
-    if result.spoilt:
-        where = ", ".join(f"{run.region}" for run in result.spoilt)
-        return [f"the model drew something that is no number at {where}; the picture stayed as it was there"]
-    return []

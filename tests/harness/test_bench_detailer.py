@@ -12,7 +12,10 @@ TRIES = 4
 
 @pytest.mark.parametrize(
     ("times", "name", "least"),
-    [(detailer.geometry_times, "speedup_whole_image", 5.0), (detailer.batch_times, "speedup_one_by_one", 1.5)],
+    [
+        (detailer.geometry_times, "speedup_whole_image", 5.0),
+        (detailer.batch_times, "speedup_one_by_one", 1.5),
+    ],
 )
 def test_it_is_as_much_faster_as_is_said(times, name, least):
     found = []

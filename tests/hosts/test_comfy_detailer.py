@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("diffusers", reason="diffusers is not installed, which runs the model to compare with")
 import numpy as np
-from comfy_graphs import gap, loaded
+from comfy_graphs import DETAILER_WIDGETS, UNIT_WIDGETS, gap, loaded
 from comfy_host import Graph
 from detector_training import is_trained, scene_with_faces, trained_detector
 from miniatures import miniature
@@ -19,52 +19,6 @@ from sd_concord.harness.stages import detailing
 pytestmark = pytest.mark.hosts
 SIZE = (160, 128)
 BOXES = [[16, 16, 56, 64], [96, 40, 136, 88]]
-UNIT = {
-    "prompt": "",
-    "negative_prompt": "",
-    "denoising_strength": 0.5,
-    "mask_blur": 4,
-    "dilate_erode": 4,
-    "padding": 16,
-    "inpaint_width": 64,
-    "inpaint_height": 64,
-    "steps": 0,
-    "cfg": 0.0,
-    "sampler": "as the picture",
-    "scheduler": "as the picture",
-    "seed": -1,
-    "mask_filter_method": "Area",
-    "mask_k": 0,
-    "mask_min_ratio": 0.0,
-    "mask_max_ratio": 1.0,
-    "x_offset": 0,
-    "y_offset": 0,
-    "mask_merge_invert": "None",
-    "sort_order": "None",
-    "match_box_size": "Off",
-    "dynamic_denoise_power": 0.0,
-    "skip_size": 0,
-    "guide_size": 0,
-    "crop_factor": 0.0,
-    "feather": -1,
-    "noise_mask": False,
-    "noise_mask_feather": 0,
-    "cycle": 1,
-    "colour_match": 0.0,
-    "same_seed": False,
-    "faithful": False,
-}
-RUN = {
-    "positive": "a cat",
-    "negative": "",
-    "profile": "comfyui",
-    "seed": 7,
-    "steps": 6,
-    "cfg": 4.0,
-    "sampler": "euler",
-    "scheduler": "normal",
-    "crops": 8,
-}
 
 
 class Told:
@@ -88,13 +42,13 @@ def image(comfy):
 
 def unit(graph, boxes=BOXES, **given):
     told = graph.add("ConcordProbeBoxes", boxes=json.dumps(boxes))
-    return graph.add("ConcordDetailerUnit", detector=told[0], **UNIT | given)
+    return graph.add("ConcordDetailerUnit", detector=told[0], **UNIT_WIDGETS | given)
 
 
 def detailer(graph, images, units, **given):
     loader = loaded(graph, "mini-sd15")
     nodes = {"model": loader[0], "clip": loader[1], "vae": loader[2], "images": images, "units": units[0]}
-    return graph.add("ConcordDetailer", **nodes | RUN | given)
+    return graph.add("ConcordDetailer", **nodes | DETAILER_WIDGETS | given)
 
 
 def result(comfy, graph, node, output=0):
@@ -130,7 +84,9 @@ def wanted_unit(given):
         "guide_size": 0,
     }
     off |= {"crop_factor": 0.0, "sampler": "as the picture", "scheduler": "as the picture"}
-    return DetailerUnit(**{name: value for name, value in (UNIT | given).items() if value != off.get(name)})
+    return DetailerUnit(
+        **{name: value for name, value in (UNIT_WIDGETS | given).items() if value != off.get(name)}
+    )
 
 
 @pytest.mark.parametrize("profile", ["comfyui", "concord"])

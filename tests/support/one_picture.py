@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from comfy_graphs import WIDGETS
+from comfy_graphs import DETAILER_WIDGETS, UNIT_WIDGETS, WIDGETS
 from comfy_host import Graph, Node
 from numpy.typing import NDArray
 from PIL import Image
@@ -185,52 +185,6 @@ UNIT: Mapping[str, Any] = {
     "padding": 16,
     "mask_k": 1,
     "mask_max_ratio": 0.3,
-}
-UNIT_WIDGETS: Mapping[str, Any] = {
-    "prompt": "",
-    "negative_prompt": "",
-    "denoising_strength": 0.5,
-    "mask_blur": 4,
-    "dilate_erode": 4,
-    "padding": 16,
-    "inpaint_width": 64,
-    "inpaint_height": 64,
-    "steps": 0,
-    "cfg": 0.0,
-    "sampler": "as the picture",
-    "scheduler": "as the picture",
-    "seed": -1,
-    "mask_filter_method": "Area",
-    "mask_k": 0,
-    "mask_min_ratio": 0.0,
-    "mask_max_ratio": 1.0,
-    "x_offset": 0,
-    "y_offset": 0,
-    "mask_merge_invert": "None",
-    "sort_order": "None",
-    "match_box_size": "Off",
-    "dynamic_denoise_power": 0.0,
-    "skip_size": 0,
-    "guide_size": 0,
-    "crop_factor": 0.0,
-    "feather": -1,
-    "noise_mask": False,
-    "noise_mask_feather": 0,
-    "cycle": 1,
-    "colour_match": 0.0,
-    "same_seed": False,
-    "faithful": False,
-}
-DETAILER_WIDGETS: Mapping[str, Any] = {
-    "positive": "a cat",
-    "negative": "",
-    "profile": "comfyui",
-    "seed": 7,
-    "steps": 6,
-    "cfg": 4.0,
-    "sampler": "euler",
-    "scheduler": "normal",
-    "crops": 8,
 }
 _UNIT_WORDS = {"padding": "ad_inpaint_only_masked_padding"}
 
