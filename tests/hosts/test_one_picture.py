@@ -46,12 +46,13 @@ from one_picture import (
     web_request,
     write_networks,
 )
-from one_picture_page import EQUAL, MOST, Figure, page, read_figures, reason_for, write_down
+from one_picture_page import BY_FIRST, EQUAL, FRONTS, MOST, Figure, page, read_figures, reason_for, write_down
 from PIL import Image
 from sd_concord.core.detailer import load_detector
 from sd_concord.core.image import format_infotext
 from sd_concord.core.sigmas import ModelSigmas
 from sd_concord.harness import Pipeline
+from sd_concord.harness.stages.detailing import detailed
 from webui_drawn_as import drawn_as
 from webui_host import DEMO_MODEL, GOLDEN_MODEL
 
@@ -365,6 +366,47 @@ def test_the_web_uis_draw_the_programs_own_picture(prepared, stock, networks, ki
     given = {"init_image": networks / "source.png"} if cell.shape == "img2img" else {}
     made = [drawn_as(host, format_infotext(one), profile, **given) for one in _records(cell, profile)]
     judge(profile, cell, f"in {kind}", [picture for one in made for picture in one.pictures], wanted.pictures)
+
+
+@pytest.fixture(scope="module")
+def first(prepared):
+    """What gives a web UI's picture before the detailer, kept beside the one after it."""
+
+    def get(profile, cell):
+        path = kept(profile, cell)
+        path = path.with_name(f"{path.stem}-first.npz")
+        if not path.is_file():
+            host = prepared(profile)
+            wanted = web_request(cell, host.kind, COMMON)
+            del wanted["alwayson_scripts"]
+            Seen(pictures=host.txt2img(**wanted).pictures).save(path)
+        return Seen.load(path).pictures[0]
+
+    return get
+
+
+APART = [
+    (profile, cell)
+    for profile, cell in CASES
+    if any(reason_for(profile, cell, front) == BY_FIRST for front in FRONTS)
+]
+
+
+@pytest.mark.hosts
+@pytest.mark.parametrize(("profile", "cell"), APART, ids=str)
+def test_from_the_programs_first_picture_the_detailer_draws_the_programs_own(
+    stock, first, harness, profile, cell
+):
+    [wanted] = stock(profile, cell).pictures
+    before = first(profile, cell)
+    [own] = harness.pipeline.generate(replace(record(cell, profile), detailer=()))
+    most, equal = far([own.image], [before])
+    assert most <= MOST
+    assert equal >= 0.999
+    found = detailed(harness.pipeline, before, harness.pipeline.complete(record(cell, profile)))
+    most, equal = far([found.image], [wanted])
+    assert most <= MOST
+    assert equal >= 0.999
 
 
 def _records(cell, profile):

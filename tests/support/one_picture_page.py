@@ -27,24 +27,20 @@ FRONTS = {
     "in a1111": "Concord in A1111",
 }
 
-_FIRST = (
+BY_FIRST = (
     "a few values of the first picture fall to the other side of a level, by the last digit of a float32, and move "
     "what the detailer draws from it; from the program's own first picture it draws the program's picture"
 )
 KNOWN: Mapping[tuple[str, str, str], str] = {
-    **{
-        ("forge", front, "deis, karras, plain, detailer"): _FIRST
-        for front in ("harness", "nodes", "in a1111")
-    },
-    **{
-        ("forge", front, "uni_pc, beta, AND, detailer"): _FIRST
-        for front in ("harness", "in forge", "in a1111")
-    },
-    ("forge", "nodes", "dpmpp_2m_sde, normal, empty negative, detailer"): _FIRST,
-    **{
-        ("a1111", front, "dpmpp_2m_sde, normal, empty negative, detailer"): _FIRST
-        for front in ("harness", "in forge", "in a1111")
-    },
+    (profile, front, request): BY_FIRST
+    for profile, request, fronts in (
+        ("forge", "deis, karras, plain, detailer", ("harness", "in forge", "in a1111")),
+        ("forge", "uni_pc, beta, AND, detailer", ("harness", "in forge", "in a1111")),
+        ("forge", "heun, beta, LoRA, detailer", ("in forge", "in a1111")),
+        ("forge", "dpmpp_2m_sde, normal, empty negative, detailer", ("nodes",)),
+        ("a1111", "dpmpp_2m_sde, normal, empty negative, detailer", ("harness", "in forge", "in a1111")),
+    )
+    for front in fronts
 }
 """(profile, front, request) → why it cannot agree.  An entry whose picture agrees has to go."""
 
@@ -279,7 +275,7 @@ def _small(value: float | None) -> str:
 
 def _reasons(profile: str, figures: Figures, cells: Sequence[Cell]) -> list[str]:
     """Return why requests that were measured differ, and those that differ and have no reason yet."""
-    by_reason: dict[str, list[str]] = {}
+    by_reason: dict[str, dict[str, list[str]]] = {}
     measured = 0
     for cell in cells:
         for front, label in FRONTS.items():
@@ -287,8 +283,12 @@ def _reasons(profile: str, figures: Figures, cells: Sequence[Cell]) -> list[str]
             measured += figure is not None
             if figure and not agrees(figure):
                 why = reason_for(profile, cell, front) or "not explained yet"
-                by_reason.setdefault(why, []).append(f"{cell} ({label})")
+                by_reason.setdefault(why, {}).setdefault(str(cell), []).append(label)
     if not measured:
         return ["Nothing is measured here yet."]
-    lines = [f"- {why}: {'; '.join(names)}" for why, names in by_reason.items()]
-    return lines or ["Every picture that was measured is the program's own."]
+    if not by_reason:
+        return ["Every picture that was measured is the program's own."]
+    lines: list[str] = []
+    for why, requests in by_reason.items():
+        lines += [f"- {why}:", *(f"  - {name} ({', '.join(fronts)})" for name, fronts in requests.items())]
+    return lines
