@@ -16,7 +16,7 @@ import torch
 from ..core.canvas import Floats, filled_inpaint, picture_hash
 from ..core.detailer import Detector
 from ..core.errors import BadValue
-from ..core.filled import filled, profile_of
+from ..core.filled import filled, profile_of, tiles
 from ..core.image.generation import Generation
 from ..core.image.model_ref import ModelRef
 from ..core.passes import complete_hires
@@ -111,17 +111,22 @@ def check(record: Generation, image: Pixels | None, mask: Pixels | None = None) 
             "the picture was inpainted; put the one that it was made from and its mask into img2img's inpaint "
             "upload, and run it there"
         )
-    for asked, what in (
-        (hires and hires.checkpoint not in (None, "", "Use same checkpoint"), "a hires checkpoint"),
-        (record.tiling, "tiling"),
-        (record.face_restoration, "face restoration"),
-        (record.token_merging_ratio or record.token_merging_ratio_hr, "token merging"),
+    elsewhere = (
+        "Concord Reproduce does not draw; leave it out, or use the command line (sd-concord reproduce)"
+    )
+    nowhere = "Concord does not draw; leave it out"
+    for asked, what, where in (
+        (
+            hires and hires.checkpoint not in (None, "", "Use same checkpoint"),
+            "a hires checkpoint",
+            elsewhere,
+        ),
+        (tiles(record), "tiling", elsewhere),
+        (record.face_restoration, "face restoration", nowhere),
+        (record.token_merging_ratio or record.token_merging_ratio_hr, "token merging", nowhere),
     ):
         if asked:
-            raise BadValue(
-                f"the settings ask for {what}, which Concord Reproduce does not draw; leave it out, or use the "
-                "command line (sd-concord reproduce)"
-            )
+            raise BadValue(f"the settings ask for {what}, which {where}")
     if image is None and hires is None and record.denoising_strength is not None:
         raise BadValue(
             "the picture was made from another one; put that into the img2img tab and run it there"

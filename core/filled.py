@@ -27,6 +27,11 @@ def profile_of(record: Generation, kind: Pass = "text") -> Profile:
     return with_own_sampler(host) if is_own(record, kind, "sampler") else host
 
 
+def tiles(record: Generation) -> bool:
+    """Tell whether the picture of ``record`` is one that tiles; not every program follows that setting."""
+    return bool(record.tiling) and "tiling" not in profile_of(record).ignores
+
+
 def is_own(record: Generation, kind: Pass, name: Literal["sampler", "scheduler"]) -> bool:
     """Tell whether the sampler or schedule of a pass is Concord's own, beside one that the program has."""
     own = (record.concord and record.concord.own) or ()

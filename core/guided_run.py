@@ -119,9 +119,17 @@ class GuidedDenoiser:
         return self._predict(x, level, scale, guided=scale != 1.0 or not cancels)[0]
 
     def with_uncond(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the guided clean latent and that of the negative prompt alone, both (B, 4, h, w)."""
+        """Return the guided clean latent and that of the negative prompt alone, both (B, 4, h, w).
+
+        Forge, which leaves the negative out at scale 1, takes zeros for it then.
+        """
         level = float(sigma)
-        return self._predict(x, level, self._guidance.scale_at(level), guided=True)
+        scale = self._guidance.scale_at(level)
+        leaves_out = self._guidance.skips_negative and self._sampling.host.by_web_ui
+        if leaves_out and (scale == 1.0 or self._guidance.is_alone(self.calls, level)):
+            alone = self._alone(x, level)
+            return alone, torch.zeros_like(alone)
+        return self._predict(x, level, scale, guided=True)
 
     def _predict(self, x: Tensor, sigma: float, scale: float, *, guided: bool) -> tuple[Tensor, Tensor]:
         """Return (guided, uncond) clean latents; both are the positive's when ``guided`` is False."""
@@ -161,14 +169,22 @@ class GuidedDenoiser:
         return cast("Any", torch).tensordot(weights, conds, 1)
 
     def _run(self, x: Tensor, sigma: float, given: Given) -> Tensor:
-        """Run the network on ``x`` repeated for each row of ``given`` and return clean latents, float32 at least."""
+        """Run the network on ``x`` repeated for each row of ``given`` and return clean latents, float32 at least.
+
+        In the very order of the profile's program, so that the last digit is its own.
+        """
         repeated = x.repeat(len(given.hidden) // len(x), 1, 1, 1) if len(given.hidden) != len(x) else x
-        scale = 1.0 / (sigma * sigma + 1.0) ** 0.5
-        scaled = (repeated * scale).to(self._like["dtype"])
-        out = self._network(scaled, self._sampling.timestep(sigma), given).to(x.dtype)
+        level = x.new_full((1, 1, 1, 1), sigma)  # on the device, where dividing by a number would multiply
+        square = level**2 + 1
+        root = square**0.5
+        by_inverse = self._sampling.host.input_scale == "inverse"
+        scaled = repeated * (1 / root) if by_inverse else repeated / root
+        out = self._network(scaled.to(self._like["dtype"]), self._sampling.timestep(sigma), given).to(x.dtype)
         if self._network.prediction == "eps":
-            return torch.add(repeated, out, alpha=-sigma)
-        return (repeated * scale**2).add_(out, alpha=-sigma * scale)
+            return repeated - out * level
+        if by_inverse:
+            return repeated * (1 / square) - out * (level / root)
+        return repeated / square - out * level / root
 
     def _rows(self, batch: int, guided: bool) -> list[Given]:
         """Return what the network is given at this call: all parts, then the negative; made once per change."""

@@ -67,7 +67,7 @@ K_DIFFUSION = (
 """Options under which a sampler gives the web UIs' numbers where ComfyUI's are the default."""
 _TIMESTEP_RUNS = ("ddim_timesteps", "plms", "uni_pc_timesteps")
 _WITH_CFG_PP = (*_TIMESTEP_RUNS, "ddim_cfgpp")
-IGNORABLE = ("comma_backtrack", "pad_conds", "downcast_alphas", "skip_early_cfg", "ngms_all_steps")
+IGNORABLE = ("comma_backtrack", "pad_conds", "downcast_alphas", "skip_early_cfg", "ngms_all_steps", "tiling")
 """Settings of a record that not every host follows."""
 
 
@@ -81,23 +81,24 @@ class Profile:
     start noise ended, or begins again with the same seed; ``global_noise``: samplers whose step noise comes
     from torch's global generator; ``sde_noise`` a tree an image, one a batch, or the cheap path. Start:
     ``start_scale`` "sigma" multiplies the noise by sigma, "unit" by ``sqrt(1 + sigma^2)`` at full noise,
-    "unit_text" in text to image (the web UIs' SGM noise multiplier). Schedule: ``convention``; ``schedules`` that
-    it has, None for all of its convention; ``timestep_runs``: its samplers that step in timesteps, over a
-    variance-preserving latent; ``float32_alphas`` in the sigma table; ``discards`` whose list of samplers drops
-    the sigma before 0;
-    ``image_rule`` and ``hires_rule`` how strength becomes steps; ``sampler_forms`` and ``sampler_options``
-    (sampler, option, value): what the host's names mean here. Model: ``timesteps`` "nearest" or "fraction"
-    between two; ``skips_negative`` at CFG 1; ``lcm`` asks it at any time ("plain"), or has a table of 50
-    ("table"), and skips as that model was trained ("scaled"). Text: ``emphasis``; ``dialect``;
-    ``comma_backtrack``; ``padding`` of prompts of unequal length: "apart" (two calls) or "repeat" (to a
-    common length); ``zero_empty_negative`` for SDXL; ``ignores`` settings of a record that it has no ear for, of
-    ``IGNORABLE``; ``early_calls`` at which calls a minimum sigma of the negative holds, the "odd" or the "even"
-    ones; ``rescale`` of guidance in the "clean" latent or in the "velocity"; ``refiner_switch`` by noise, by
-    calls or by whole steps (``SwitchBy``), ``refiner_networks`` whether the prompt's LoRAs hold for it too.
-    Picture: ``posterior`` of the VAE "mean" or "sample" when an image is encoded; ``pixels`` cut or rounded.
-    Inpainting: ``masking`` how the kept part is held: "after" each call, also before it with "fresh" noise at
-    every call or always the "same"; ``pasting`` of the result on the picture: "exact" outside the mask, a web
-    UI's "overlay", "none".
+    "unit_text" in text to image (the web UIs' SGM noise multiplier). Schedule: ``convention``; ``schedules``
+    that it has, None for all of its convention; ``timestep_runs``: its samplers that step in timesteps, over
+    a variance-preserving latent; ``float32_alphas`` in the sigma table; ``discards`` whose list of samplers
+    drops the sigma before 0; ``image_rule`` and ``hires_rule`` how strength becomes steps; ``sampler_forms``
+    and ``sampler_options`` (sampler, option, value): what the host's names mean here. Model: ``timesteps``
+    "nearest" or "fraction" between two; ``input_scale``: the latent is divided by the "root" of ``sigma^2 +
+    1``, or multiplied by its "inverse", which differs in the last digit; ``skips_negative`` at CFG 1; ``lcm``
+    asks it at any time ("plain"), or has a table of 50 ("table"), and skips as that model was trained
+    ("scaled"). Text: ``emphasis``; ``dialect``; ``comma_backtrack``; ``padding`` of prompts of unequal
+    length: "apart" (two calls) or "repeat" (to a common length); ``zero_empty_negative`` for SDXL;
+    ``ignores`` settings of a record that it has no ear for, of ``IGNORABLE``; ``early_calls`` at which calls
+    a minimum sigma of the negative holds, the "odd" or the "even" ones; ``rescale`` of guidance in the
+    "clean" latent or in the "velocity"; ``refiner_switch`` by noise, by calls or by whole steps
+    (``SwitchBy``), ``refiner_networks`` whether the prompt's LoRAs hold for it too. Picture: ``posterior`` of
+    the VAE "mean" or "sample" when an image is encoded; ``pixels`` cut or rounded. Inpainting: ``masking``
+    how the kept part is held: "after" each call, also before it with "fresh" noise at every call or always
+    the "same"; ``pasting`` of the result on the picture: "exact" outside the mask, a web UI's "overlay",
+    "none".
     """
 
     name: str
@@ -120,6 +121,7 @@ class Profile:
     sampler_forms: tuple[tuple[str, str], ...] = TIMESTEP_FORMS
     sampler_options: tuple[tuple[str, str, Any], ...] = K_DIFFUSION
     timesteps: Literal["nearest", "fraction"] = "nearest"
+    input_scale: Literal["root", "inverse"] = "root"
     skips_negative: bool = False
     emphasis: Literal["Original", "No norm", "ComfyUI"] = "Original"
     dialect: Literal["a1111", "comfyui", "concord"] = "a1111"
@@ -183,6 +185,7 @@ _A1111 = Profile(
     schedules=_OF_A1111,
     float32_alphas=True,
     timesteps="fraction",
+    input_scale="inverse",
     lcm="scaled",
     refiner_networks=False,
     ignores=("skip_early_cfg", "ngms_all_steps"),
@@ -196,7 +199,7 @@ _FORGE = Profile(
     global_noise=("ddpm",),
     timestep_runs=_WITH_CFG_PP,
     masking="fresh",
-    ignores=("comma_backtrack", "pad_conds", "downcast_alphas"),
+    ignores=("comma_backtrack", "pad_conds", "downcast_alphas", "tiling"),
 )
 _ALL = (
     Profile(

@@ -41,6 +41,8 @@ from .sigmas.timestep_runs import timestep_run
 DEFAULT_STRENGTH = 0.75
 ZERO_SNR = "Zero Terminal SNR"
 """A1111's word for a table brought to zero terminal SNR."""
+WHOLE_TABLE = ("dpm_fast", "dpm_adaptive")
+"""Samplers that the web UIs' text to image runs from the largest sigma of the model to the least, on any schedule."""
 COUNTED = 20
 """Steps over which the denoiser calls of one step are counted."""
 
@@ -184,7 +186,7 @@ class Sampling:
 
         ``sigmas``: a part of those of the pass, as for a refiner.  Raises as ``sample``.
         """
-        levels = self.sigmas if sigmas is None else sigmas
+        levels = self._levels if sigmas is None else sigmas
         if len(levels) < 2:
             return start
         out = sample(
@@ -198,6 +200,15 @@ class Sampling:
             **self.options,
         )
         return end_of(self.host, self.sampler, out, float(levels[-1]))
+
+    @property
+    def _levels(self) -> Tensor:
+        """Return what the sampler is given: the sigmas, or for those that use the ends alone those of its table."""
+        uses_table = self.host.by_web_ui and self.kind == "text" and self.sampler.name in WHOLE_TABLE
+        if not uses_table or len(self.sigmas) < 3:
+            return self.sigmas
+        table, steps = self.model, len(self.sigmas) - 1
+        return torch.cat([torch.linspace(table.sigma_max, table.sigma_min, steps), torch.zeros(1)])
 
     @property
     def _is_scaled_lcm(self) -> bool:
@@ -248,7 +259,10 @@ def sampling_of(
     make_options(f"sampler {spec.name!r}", spec.options, options)
     strength = 1.0 if kind == "text" else _or(record.denoising_strength, DEFAULT_STRENGTH)
     discard = record.schedule_options and record.schedule_options.discard_penultimate
-    of_schedule = schedule_options_of(record, SCHEDULERS[schedule], strict=scheduler == record.scheduler)
+    strict = (
+        scheduler == record.scheduler and not host.by_web_ui
+    )  # whose settings are there for all schedules
+    of_schedule = schedule_options_of(record, SCHEDULERS[schedule], strict=strict)
     run_steps = steps
     run = Run(kind=kind, strength=strength, discard=discard)
     given: dict[str, Any] = {**of_schedule, "own": is_own(record, kind, "scheduler")}

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..core.errors import BadFile, BadType, BadValue
-from ..core.filled import filled, profile_of
+from ..core.filled import filled, profile_of, tiles
 from ..core.image.generation import Generation
 from ..core.image.model_ref import ModelRef
 from ..core.image.parts import Networks
@@ -36,6 +36,7 @@ from .stages.picture import complete_image, draw_image, draw_text, run_size
 from .stages.refiner import SWITCH_AT
 from .stages.second import SecondModels, check_same_latents, recorded_name
 from .texts import TextReader, Texts
+from .tiling import tiled
 from .version import VERSION
 
 DEMO = Path(__file__).parents[1] / "models" / "demo"
@@ -165,7 +166,8 @@ class Pipeline:
         record = self.complete(wanted, init_image=init_image, masked=mask is not None)
         detectors_of(record, self.detector_folders)
         drawing = Drawing(pipeline=self, record=record, batch=batch, watch=watch, on_stage=on_stage)
-        images = draw_text(drawing) if init_image is None else draw_image(drawing, init_image, mask)
+        with tiled(self.model, tiles(record)):
+            images = draw_text(drawing) if init_image is None else draw_image(drawing, init_image, mask)
         self.warnings = drawing.warnings
         drawing.tell("result", images)
         record = dataclasses.replace(record, networks=drawing.networks)
@@ -182,7 +184,9 @@ class Pipeline:
         Adds to ``warnings``; raises ``BadValue`` or ``BadFile`` for units that cannot be run.
         """
         before = self.warnings
-        done = detailed(self, picture.image, picture.generation, batch=self.detailer_batch, on_stage=on_stage)
+        record = picture.generation
+        with tiled(self.model, tiles(record)):
+            done = detailed(self, picture.image, record, batch=self.detailer_batch, on_stage=on_stage)
         self.warnings = [*before, *(line for line in done.warnings if line not in before)]
         return Picture(done.image, done.generation)
 

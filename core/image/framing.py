@@ -10,6 +10,7 @@ from ..errors import BadValue, unknown
 from .keys import RESIZE_MODES
 
 Size = tuple[int, int]
+_LANCZOS = Image.Resampling.LANCZOS
 
 
 def framed(image: NDArray[np.uint8], size: Size, mode: str = "just resize") -> NDArray[np.uint8]:
@@ -32,7 +33,15 @@ def framed(image: NDArray[np.uint8], size: Size, mode: str = "just resize") -> N
         return np.asarray(_centred(picture, size, covers=True)[0])
     if mode == "resize and fill":
         return np.asarray(_filled(picture, size))
-    return np.asarray(picture.resize(size, Image.Resampling.LANCZOS))
+    return np.asarray(resized(picture, size))
+
+
+def resized(picture: Image.Image, size: Size) -> Image.Image:
+    """Return ``picture`` at ``size`` (width, height) by Lanczos: its rows first, then its columns.
+
+    The order, which decides the last level where one side grows and the other shrinks, changed within Pillow.
+    """
+    return picture.resize((size[0], picture.height), _LANCZOS).resize(size, _LANCZOS)
 
 
 def _centred(picture: Image.Image, size: Size, *, covers: bool) -> tuple[Image.Image, Image.Image]:
@@ -45,10 +54,10 @@ def _centred(picture: Image.Image, size: Size, *, covers: bool) -> tuple[Image.I
         inner = width, own_height * width // own_width
     else:
         inner = own_width * height // own_height, height
-    resized = picture.resize((max(inner[0], 1), max(inner[1], 1)), Image.Resampling.LANCZOS)
+    whole = resized(picture, (max(inner[0], 1), max(inner[1], 1)))
     out = Image.new(picture.mode, size)
-    out.paste(resized, (width // 2 - resized.width // 2, height // 2 - resized.height // 2))
-    return out, resized
+    out.paste(whole, (width // 2 - whole.width // 2, height // 2 - whole.height // 2))
+    return out, whole
 
 
 def _filled(picture: Image.Image, size: Size) -> Image.Image:

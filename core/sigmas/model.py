@@ -169,8 +169,12 @@ class ModelSigmas:
         return float(np.interp(math.log(max(sigma, 1e-300)), self._logs, np.arange(len(self._logs))))
 
     def nearest_index(self, sigma: float) -> int:
-        """Return the position of the entry nearest to ``sigma`` in log, 0 … N-1."""
-        return int(np.abs(self._logs - math.log(max(sigma, 1e-300))).argmin())
+        """Return the position of the entry nearest to ``sigma`` in log, 0 … N-1.
+
+        In float32 as in the hosts: sigmas of SGM Uniform lie halfway between two, where the last digit decides.
+        """
+        level = torch.tensor(sigma, dtype=torch.float32).log()
+        return int((self.float32_logs - level).abs().argmin())
 
     def sigma_at(self, index: float) -> float:
         """Return sigma at a fractional position of the table, held at its ends."""
@@ -183,7 +187,14 @@ class ModelSigmas:
         """
         if self.is_flow:
             return 1000.0 * sigma
-        return float(self.nearest_index(sigma)) if rounded else self.index(sigma)
+        return float(self.nearest_index(sigma)) if rounded else self._fraction(sigma)
+
+    def _fraction(self, sigma: float) -> float:
+        """Return the fractional index in float32, as k-diffusion computes it, to the last digit."""
+        logs, level = self.float32_logs, torch.tensor(sigma, dtype=torch.float32).log()
+        low = min(max(int((logs <= level).sum()) - 1, 0), len(logs) - 2)
+        share = ((logs[low] - level) / (logs[low] - logs[low + 1])).clamp(0, 1)
+        return float((1 - share) * low + share * (low + 1))
 
     def log_snr(self, sigma: float) -> float:
         """Return half the log signal-to-noise ratio, ``log(alpha / sigma)``; inf at 0, -inf at a flow's 1."""

@@ -52,6 +52,7 @@ def add_sampling_settings(parser: argparse.ArgumentParser) -> None:
     add("--guidance-end", type=float, metavar="0…1", help="share of the run that ends it; default: 1")
     add("--size", type=size, help="512 or 512x768 (width x height); default: the model's own")
     add("--clip-skip", type=int, metavar="N", help="1 reads the last layer; default: 1")
+    add("--tiling", action="store_true", help="a picture that tiles: opposite edges fit each other")
     group = parser.add_argument_group("options of samplers and schedules")
     add = group.add_argument
     for name, what in _NUMBERS.items():
@@ -139,6 +140,7 @@ def record_of(args: argparse.Namespace, prompt: str, negative: str) -> Generatio
         rng=args.rng,
         size=args.size,
         clip_skip=args.clip_skip,
+        tiling=args.tiling or None,
         concord=_own_settings(args),
     )
     if args.recipe:

@@ -24,7 +24,6 @@ from ...core.same_picture import is_lossy
 from ..graphs import missing_nodes, output_of
 
 _UNDRAWN = (
-    ("tiling", "Tiling"),
     ("token_merging_ratio", "Token merging ratio"),
     ("token_merging_ratio_hr", "Token merging ratio hr"),
     ("face_restoration", "Face restoration"),

@@ -69,8 +69,8 @@ def loaded_for(record: Generation) -> Loaded:
 
 
 def has_passes(record: Generation) -> bool:
-    """Tell whether more than one pass makes the picture, so that it goes its own way through the pipeline."""
-    return record.hires is not None or record.refiner is not None
+    """Tell whether more than one pass makes the picture, or it tiles: it goes its own way through the pipeline."""
+    return record.hires is not None or record.refiner is not None or bool(record.tiling)
 
 
 def batches_of(

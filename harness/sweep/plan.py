@@ -16,7 +16,7 @@ from .setup import Setup
 MOST_CELLS = 200_000
 NOT_DRAWN = frozenset(
     {
-        *("distilled_cfg", "image_cfg", "tiling", "fp8_weight", "cache_fp16_weight", "face_restoration"),
+        *("distilled_cfg", "image_cfg", "fp8_weight", "cache_fp16_weight", "face_restoration"),
         *("token_merging_ratio", "token_merging_ratio_hr", "conditional_mask_weight", "hires.distilled_cfg"),
     }
 )

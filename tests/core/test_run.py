@@ -395,3 +395,32 @@ def test_what_a_profile_would_fill_otherwise_is_written():
     for given in (record("comfyui", emphasis="Original"), record("concord", rng="GPU")):
         assert parse_infotext(format_infotext(given)) == given
     assert "Emphasis" not in format_infotext(Generation(steps=1, emphasis="Original"))
+
+
+@pytest.mark.parametrize("profile", ["a1111", "forge"])
+def test_a_web_uis_schedule_does_not_look_at_ends_that_it_has_no_use_for(profile):
+    ends = ScheduleOptions(sigma_min=0.1, sigma_max=10.0)
+    for name in ("normal", "ddim_timesteps") if profile == "a1111" else ("simple", "align_your_steps"):
+        with_ends = record(profile, sampler="euler", scheduler=name, schedule_options=ends)
+        without = record(profile, sampler="euler", scheduler=name)
+        assert torch.equal(sampling_of(with_ends, SD).sigmas, sampling_of(without, SD).sigmas)
+    asked = record("concord", sampler="euler", scheduler="simple", schedule_options=ends)
+    with pytest.raises(BadValue, match="sigma_m"):
+        sampling_of(asked, SD)
+
+
+@pytest.mark.parametrize("sampler", ["dpm_fast", "dpm_adaptive"])
+def test_the_web_uis_run_dpm_fast_and_adaptive_over_the_whole_table_in_text_to_image(sampler):
+    def ends(profile, **fields):
+        one = sampling_of(record(profile, sampler=sampler, scheduler="align_your_steps", **fields), SD)
+        asked = []
+        one.run(
+            lambda x, sigma: asked.append(float(sigma)) or x * 0, torch.ones(1, *SHAPE), one.noise(SHAPE)[1]
+        )
+        return asked[0], one.sigmas
+
+    first, sigmas = ends("forge")
+    assert first == pytest.approx(SD.sigma_max, rel=1e-5)
+    assert float(sigmas[0]) != pytest.approx(SD.sigma_max, rel=1e-5)
+    first, sigmas = ends("concord")
+    assert first == pytest.approx(float(sigmas[0]), rel=1e-5)

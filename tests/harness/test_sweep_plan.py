@@ -146,7 +146,7 @@ def test_other_seeds_are_refused_in_a_line(text):
         (lambda: planned(together=0), "--batch is 0"),
         (lambda: planned(threads=0), "--threads is 0"),
         (lambda: planned("cfg=1-1000", "steps=1-1000"), "1000000 cells; 200000 are the most"),
-        (lambda: planned("tiling=True,False"), "draws nothing by it"),
+        (lambda: planned("token_merging_ratio=0.1,0.2"), "draws nothing by it"),
         (lambda: planned("inpaint.padding=1,2"), "draws nothing by it"),
         (lambda: planned("stepz=1,2"), "did you mean steps"),
     ],

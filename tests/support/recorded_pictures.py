@@ -170,6 +170,8 @@ def with_request(recorded: Recorded, case: Case) -> tuple[Generation, list[str]]
             replace(own, batch_size=batch, batch_position=place),
             [*left_out, "place in the batch"],
         )
+    if options.get("eta_noise_seed_delta") and record.ensd is None:
+        record, left_out = replace(record, ensd=options["eta_noise_seed_delta"]), [*left_out, "ENSD"]
     sampler = record.sampler_options or SamplerOptions()
     asked = {
         name: options[key] for key, (name, default) in _UNI_PC.items() if options.get(key, default) != default

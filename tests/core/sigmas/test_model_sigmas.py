@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from sd_concord.core.errors import BadValue
-from sd_concord.core.sigmas import ModelSigmas
+from sd_concord.core.sigmas import ModelSigmas, get_sigmas
 
 SD, ZSNR, FLOW = ModelSigmas.sd(), ModelSigmas.zsnr(), ModelSigmas.flow(3.0)
 MODELS = pytest.mark.parametrize("model", [SD, ZSNR, FLOW], ids=["sd", "zsnr", "flow"])
@@ -44,6 +44,22 @@ def test_timesteps():
     assert SD.timestep(SD.values[123] * 1.0001, rounded=True) == 123
     assert 123 < SD.timestep(SD.values[123] * 1.001) < 124
     assert FLOW.timestep(0.25) == 250.0
+
+
+def test_halfway_between_two_timesteps_the_last_digit_of_a_float32_decides():
+    """The third sigma of twelve of SGM Uniform is timestep 832.5, of which the hosts make 833."""
+    sigma = float(get_sigmas("sgm_uniform", 12, SD, convention="webui")[2])
+    assert SD.timestep(sigma) == pytest.approx(832.5, abs=1e-4)
+    assert SD.timestep(sigma, rounded=True) == 833
+
+
+def test_a_fraction_of_a_timestep_is_k_diffusions_to_the_last_bit():
+    logs = SD.float32_logs
+    for sigma in (14.6146, 5.9489, 0.7, 0.0293):
+        level = torch.tensor(sigma).log()
+        low = int((level - logs).ge(0).cumsum(0).argmax().clamp(max=998))
+        share = ((logs[low] - level) / (logs[low] - logs[low + 1])).clamp(0, 1)
+        assert SD.timestep(sigma) == float((1 - share) * low + share * (low + 1))
 
 
 @given(st.floats(1e-4, 0.9999))
