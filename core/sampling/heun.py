@@ -24,18 +24,20 @@ from .steps import ancestral_step, combine, towards
 def sample_heun(
     denoise: Denoise, x: Tensor, sigmas: Sigmas, *, options: Churn, noise: Noise, on_step: OnStep
 ) -> Tensor:
-    """Average the derivative at both ends of a step."""
+    """Average the derivative at both ends of a step, to the last bit as the hosts do."""
     n = len(sigmas) - 1
     for i in range(n):
         raised, sigma_next = options.raised(sigmas[i], n), sigmas[i + 1]
         x = options.stir(x, sigmas[i], raised, noise)
         denoised = denoise(x, raised)
         on_step(i, sigmas[i], x, denoised)
-        ahead = towards(denoised, x, sigma_next / raised)
+        slope, step = (x - denoised) / raised, sigma_next - raised
+        ahead = x + slope * step
         if sigma_next == 0:
             x = ahead
             continue
-        x = heun_correction(x, ahead, denoised, denoise(ahead, sigma_next), raised, sigma_next)
+        slope_ahead = (ahead - denoise(ahead, sigma_next)) / sigma_next
+        x = x + (slope + slope_ahead) / 2 * step
     return x
 
 

@@ -67,13 +67,20 @@ def test_a_call_is_the_programs_to_the_last_bit(profile, prediction):
     assert torch.equal(out, uncond + (cond - uncond) * 7.0)
 
 
-def test_eulers_step_is_the_hosts_to_the_last_bit():
+def test_steps_of_euler_and_heun_are_the_hosts_to_the_last_bit():
     sigmas = torch.tensor([14.6146, 5.7, 0.0])
-    out = sample("euler", lambda x, sigma: (x * 0.1).tanh(), X, sigmas)
-    x = X
-    for i in range(2):
-        x = x + (x - (x * 0.1).tanh()) / sigmas[i] * (sigmas[i + 1] - sigmas[i])
-    assert torch.equal(out, x)
+
+    def clean(x, sigma):
+        return (x * 0.1).tanh() * (1 + sigma / 100)
+
+    def slope(x, sigma):
+        return (x - clean(x, sigma)) / sigma
+
+    steps = sigmas.diff()
+    x = X + slope(X, sigmas[0]) * steps[0]
+    by_heun = X + (slope(X, sigmas[0]) + slope(x, sigmas[1])) / 2 * steps[0]
+    for name, state in (("euler", x), ("heun", by_heun)):
+        assert torch.equal(sample(name, clean, X, sigmas), state + slope(state, sigmas[1]) * steps[1])
 
 
 def test_forge_takes_zeros_for_a_negative_that_it_leaves_out():

@@ -491,6 +491,19 @@ def test_concords_nodes_draw_with_other_models_too(
 
 @pytest.mark.hosts
 @pytest.mark.parametrize("kind", ["forge", "a1111"])
+def test_the_harness_tiles_as_a1111_does_and_forge_does_not(prepared, harness, kind):
+    host = prepared(kind)
+    body = web_request(PLAIN, kind, COMMON)
+    [plain], [wanted] = host.txt2img(**body).pictures, host.txt2img(**body, tiling=True).pictures
+    assert np.array_equal(plain, wanted) == (kind == "forge")
+    [made] = harness.pipeline.generate(replace(record(PLAIN, kind), tiling=True))
+    most, equal = far([made.image], [wanted])
+    assert most <= MOST
+    assert equal >= EQUAL
+
+
+@pytest.mark.hosts
+@pytest.mark.parametrize("kind", ["forge", "a1111"])
 @over_profiles
 def test_the_web_uis_draw_with_the_embedded_model_too(prepared, stock_of_model, kind, profile):
     wanted = stock_of_model(profile, "demo")

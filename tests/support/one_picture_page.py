@@ -34,11 +34,11 @@ BY_FIRST = (
 KNOWN: Mapping[tuple[str, str, str], str] = {
     (profile, front, request): BY_FIRST
     for profile, request, fronts in (
-        ("forge", "deis, karras, plain, detailer", ("harness", "in forge", "in a1111")),
         ("forge", "uni_pc, beta, AND, detailer", ("harness", "in forge", "in a1111")),
-        ("forge", "heun, beta, LoRA, detailer", ("in forge", "in a1111")),
+        ("forge", "heun, beta, LoRA, detailer", ("harness",)),
         ("forge", "dpmpp_2m_sde, normal, empty negative, detailer", ("nodes",)),
-        ("a1111", "dpmpp_2m_sde, normal, empty negative, detailer", ("harness", "in forge", "in a1111")),
+        ("a1111", "dpmpp_2m_sde, normal, empty negative, detailer", ("in forge", "in a1111")),
+        ("a1111", "euler, normal, BREAK, detailer", ("nodes",)),
     )
     for front in fronts
 }
