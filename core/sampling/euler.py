@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..sigmas.model import ModelSigmas
 from .spec import Denoise, Noise, OnStep, Sigmas, sampler
-from .steps import ancestral_step, towards
+from .steps import ancestral_split, ancestral_step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,14 +104,16 @@ def sample_euler_ancestral(
     noise: Noise,
     on_step: OnStep,
 ) -> Tensor:
-    """Step below the next sigma, then add noise up to it."""
+    """Step below the next sigma, then add noise up to it; but for a flow, to the last bit as the hosts do."""
     for i in range(len(sigmas) - 1):
         denoised = denoise(x, sigmas[i])
         on_step(i, sigmas[i], x, denoised)
         down, scale, up = ancestral_step(sigmas[i], sigmas[i + 1], options.eta, model.is_flow)
-        x = towards(denoised, x, down / sigmas[i])
+        if not model.is_flow:
+            down, up = ancestral_split(sigmas[i], sigmas[i + 1], options.eta, x.dtype)
+        x = x + (x - denoised) / sigmas[i] * (down - sigmas[i]) if down > 0 else denoised
         if up > 0:
-            x.mul_(scale).add_(noise(sigmas[i], sigmas[i + 1]), alpha=options.s_noise * up)
+            x = x * scale + noise(sigmas[i], sigmas[i + 1]) * options.s_noise * up
     return x
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from ..sigmas.model import ModelSigmas
@@ -75,6 +76,15 @@ def ancestral_step(sigma: float, sigma_next: float, eta: float, flow: bool) -> t
         return down, scale, math.sqrt(max(sigma_next**2 - (down * scale) ** 2, 0.0))
     up = min(sigma_next, eta * sigma_next * math.sqrt(max(1 - (sigma_next / sigma) ** 2, 0.0)))
     return math.sqrt(max(sigma_next**2 - up**2, 0.0)), 1.0, up
+
+
+def ancestral_split(sigma: float, sigma_next: float, eta: float, dtype: torch.dtype) -> tuple[float, float]:
+    """Return ``(down, up)`` of `ancestral_step`, not of a flow, rounded at each operation as k-diffusion's are."""
+    if eta == 0:
+        return sigma_next, 0.0
+    start, end = torch.tensor([sigma, sigma_next], dtype=dtype)
+    up = torch.minimum(end, eta * (end**2 * (start**2 - end**2) / start**2) ** 0.5)
+    return number((end**2 - up**2) ** 0.5), number(up)
 
 
 def distinct(sigmas: Sigmas, i: int, most: int) -> int:

@@ -67,7 +67,7 @@ def test_a_call_is_the_programs_to_the_last_bit(profile, prediction):
     assert torch.equal(out, uncond + (cond - uncond) * 7.0)
 
 
-def test_steps_of_euler_and_heun_are_the_hosts_to_the_last_bit():
+def test_steps_of_euler_euler_a_and_heun_are_the_hosts_to_the_last_bit():
     sigmas = torch.tensor([14.6146, 5.7, 0.0])
 
     def clean(x, sigma):
@@ -78,6 +78,12 @@ def test_steps_of_euler_and_heun_are_the_hosts_to_the_last_bit():
 
     steps = sigmas.diff()
     x = X + slope(X, sigmas[0]) * steps[0]
+    up = (sigmas[1] ** 2 * (sigmas[0] ** 2 - sigmas[1] ** 2) / sigmas[0] ** 2) ** 0.5
+    fresh = torch.randn(X.shape, generator=torch.Generator().manual_seed(2))
+    down = (sigmas[1] ** 2 - up**2) ** 0.5
+    ancestral = X + slope(X, sigmas[0]) * (down - sigmas[0]) + fresh * up
+    out = sample("euler_ancestral", clean, X, sigmas, noise=lambda *_: fresh)
+    assert torch.equal(out, clean(ancestral, sigmas[1]))
     by_heun = X + (slope(X, sigmas[0]) + slope(x, sigmas[1])) / 2 * steps[0]
     for name, state in (("euler", x), ("heun", by_heun)):
         assert torch.equal(sample(name, clean, X, sigmas), state + slope(state, sigmas[1]) * steps[1])

@@ -23,12 +23,7 @@ EVERY = 1 if ALL else 8
 """Of how many pictures of the whole set one is drawn."""
 WANTED = 0.98
 """The share of pictures that is to agree."""
-DIFFERS: dict[tuple[str, str], str] = {
-    (
-        "a1111",
-        "186-hires-lanczos-2x",
-    ): "a value of the first pass lies between two levels; the other one leaves 98 % of the second pass equal",
-}
+DIFFERS: dict[tuple[str, str], str] = {}
 """Pictures (host, id) that do not agree with all options given, and why; one that begins to agree is taken out."""
 TEXT_LACKS = {
     ("forge", "180-unipc-bh2-order-2"): "UniPC's variant and order are in no text",
