@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..sigmas.model import ModelSigmas
 from .spec import Denoise, Noise, OnStep, Sigmas, sampler
-from .steps import ancestral_split, ancestral_step
+from .steps import ancestral_split, ancestral_step, euler_step, plus
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +74,7 @@ def sample_euler(
         x = options.stir(x, sigmas[i], raised, noise)
         denoised = denoise(x, raised)
         on_step(i, sigmas[i], x, denoised)
-        x = x + (x - denoised) / raised * (sigmas[i + 1] - raised)
+        x = euler_step(x, denoised, raised, sigmas[i + 1])
     return x
 
 
@@ -111,9 +111,11 @@ def sample_euler_ancestral(
         down, scale, up = ancestral_step(sigmas[i], sigmas[i + 1], options.eta, model.is_flow)
         if not model.is_flow:
             down, up = ancestral_split(sigmas[i], sigmas[i + 1], options.eta, x.dtype)
-        x = x + (x - denoised) / sigmas[i] * (down - sigmas[i]) if down > 0 else denoised
+        x = euler_step(x, denoised, sigmas[i], down) if down > 0 else denoised
         if up > 0:
-            x = x * scale + noise(sigmas[i], sigmas[i + 1]) * options.s_noise * up
+            x = x if scale == 1 else x * scale
+            fresh = noise(sigmas[i], sigmas[i + 1])
+            x = plus(x, fresh if options.s_noise == 1 else fresh * options.s_noise, up)
     return x
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from ..sigmas.model import ModelSigmas
 from .euler import Ancestral, Churn
 from .spec import Denoise, Noise, OnStep, Sigmas, sampler
-from .steps import ancestral_step, combine, towards
+from .steps import ancestral_step, combine, plus, towards
 
 
 @sampler(
@@ -31,13 +31,13 @@ def sample_heun(
         x = options.stir(x, sigmas[i], raised, noise)
         denoised = denoise(x, raised)
         on_step(i, sigmas[i], x, denoised)
-        slope, step = (x - denoised) / raised, sigma_next - raised
-        ahead = x + slope * step
+        slope, step = (x - denoised).div_(raised), sigma_next - raised
+        ahead = plus(x, slope, step)
         if sigma_next == 0:
             x = ahead
             continue
-        slope_ahead = (ahead - denoise(ahead, sigma_next)) / sigma_next
-        x = x + (slope + slope_ahead) / 2 * step
+        slope_ahead = (ahead - denoise(ahead, sigma_next)).div_(sigma_next)
+        x = plus(x, slope.add_(slope_ahead).div_(2), step)
     return x
 
 

@@ -61,6 +61,20 @@ def towards(denoised: Tensor, x: Tensor, ratio: float) -> Tensor:
     return denoised.lerp(x, ratio)
 
 
+def plus(x: Tensor, tensor: Tensor, weight: float) -> Tensor:
+    """Return ``x + tensor * weight``, rounded after either operation, as the hosts do who write it so.
+
+    ``add(alpha=…)`` rounds once on processors that can, which is another number.
+    """
+    one = torch.ones((), dtype=x.dtype, device=x.device)
+    return torch.addcmul(x, tensor, one, value=weight)
+
+
+def euler_step(x: Tensor, denoised: Tensor, sigma: float, sigma_next: float) -> Tensor:
+    """Return ``x + (x - denoised) / sigma * (sigma_next - sigma)``, rounded at each operation as k-diffusion's."""
+    return plus(x, (x - denoised).div_(sigma), sigma_next - sigma)
+
+
 def ancestral_step(sigma: float, sigma_next: float, eta: float, flow: bool) -> tuple[float, float, float]:
     """Return ``(down, scale, up)``: go to sigma ``down``, multiply by ``scale``, add noise times ``up``.
 
@@ -82,9 +96,10 @@ def ancestral_split(sigma: float, sigma_next: float, eta: float, dtype: torch.dt
     """Return ``(down, up)`` of `ancestral_step`, not of a flow, rounded at each operation as k-diffusion's are."""
     if eta == 0:
         return sigma_next, 0.0
-    start, end = torch.tensor([sigma, sigma_next], dtype=dtype)
-    up = torch.minimum(end, eta * (end**2 * (start**2 - end**2) / start**2) ** 0.5)
-    return number((end**2 - up**2) ** 0.5), number(up)
+    kind = np.float64 if dtype == torch.float64 else np.float32
+    start, end = kind(sigma), kind(sigma_next)
+    up = min(end, kind(eta) * np.sqrt(end * end * (start * start - end * end) / (start * start)))
+    return float(np.sqrt(end * end - up * up)), float(up)
 
 
 def distinct(sigmas: Sigmas, i: int, most: int) -> int:
