@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -98,8 +99,13 @@ def ancestral_split(sigma: float, sigma_next: float, eta: float, dtype: torch.dt
         return sigma_next, 0.0
     kind = np.float64 if dtype == torch.float64 else np.float32
     start, end = kind(sigma), kind(sigma_next)
-    up = min(end, kind(eta) * np.sqrt(end * end * (start * start - end * end) / (start * start)))
-    return float(np.sqrt(end * end - up * up)), float(up)
+    up = min(end, kind(eta) * kind(_root(end * end * (start * start - end * end) / (start * start), dtype)))
+    return _root(end * end - up * up, dtype), float(up)
+
+
+def _root(value: np.floating[Any], dtype: torch.dtype) -> float:
+    """Return torch's square root, whose last digit in float32 is not always numpy's."""
+    return number(torch.tensor(float(value), dtype=dtype).sqrt())
 
 
 def distinct(sigmas: Sigmas, i: int, most: int) -> int:
