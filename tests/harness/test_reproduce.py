@@ -363,10 +363,21 @@ def test_a_mask_that_was_named_is_used_although_the_text_has_no_key_of_it(
 
 def test_what_nothing_here_draws_with_is_said(pipeline: Pipeline, tmp_path: Path) -> None:
     picture = drawn(pipeline, "a1111")
-    text = as_web_ui(picture, "a1111").replace("Version", "Token merging ratio: 0.5, Tiling: True, Version")
+    text = as_web_ui(picture, "a1111").replace(
+        "Version", "Token merging ratio: 0.5, FP8 weight: Enable, Version"
+    )
     verdict = Reproducer(Places(), tries=0).judge(written(tmp_path / "a.png", picture, text))
     assert "Token merging ratio: 0.5 is not drawn here" in verdict.notes
-    assert "Tiling: True is not drawn here" in verdict.notes
+    assert "FP8 weight: Enable is not drawn here" in verdict.notes
+
+
+def test_a_text_that_says_tiling_is_drawn_so(pipeline: Pipeline, tmp_path: Path) -> None:
+    picture = drawn(pipeline, "a1111", tiling=True)
+    text = as_web_ui(picture, "a1111")
+    assert "Tiling: True" in text
+    assert judged(written(tmp_path / "a.png", picture, text)).same
+    without = text.replace("Tiling: True, ", "")
+    assert not Reproducer(Places(), tries=0).judge(written(tmp_path / "b.png", picture, without)).same
 
 
 def test_a_jpeg_is_the_same_as_far_as_it_can_tell(pipeline: Pipeline, tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ KNOWN: Mapping[tuple[str, str, str], str] = {
         ("forge", "dpmpp_2m_sde, normal, empty negative, detailer", ("nodes",)),
         ("a1111", "dpmpp_2m_sde, normal, empty negative, detailer", ("in forge", "in a1111")),
         ("a1111", "euler, normal, BREAK, detailer", ("nodes",)),
+        ("a1111", "heun, normal, alternation, detailer", ("nodes",)),
     )
     for front in fronts
 }
