@@ -259,9 +259,8 @@ def sampling_of(
     make_options(f"sampler {spec.name!r}", spec.options, options)
     strength = 1.0 if kind == "text" else _or(record.denoising_strength, DEFAULT_STRENGTH)
     discard = record.schedule_options and record.schedule_options.discard_penultimate
-    strict = (
-        scheduler == record.scheduler and not host.by_web_ui
-    )  # whose settings are there for all schedules
+    # A web UI's minimum and maximum sigma are settings for all schedules, whether they look at them or not.
+    strict = scheduler == record.scheduler and not host.by_web_ui
     of_schedule = schedule_options_of(record, SCHEDULERS[schedule], strict=strict)
     run_steps = steps
     run = Run(kind=kind, strength=strength, discard=discard)

@@ -108,9 +108,10 @@ def sample_euler_ancestral(
     for i in range(len(sigmas) - 1):
         denoised = denoise(x, sigmas[i])
         on_step(i, sigmas[i], x, denoised)
-        down, scale, up = ancestral_step(sigmas[i], sigmas[i + 1], options.eta, model.is_flow)
-        if not model.is_flow:
-            down, up = ancestral_split(sigmas[i], sigmas[i + 1], options.eta, x.dtype)
+        if model.is_flow:
+            down, scale, up = ancestral_step(sigmas[i], sigmas[i + 1], options.eta, flow=True)
+        else:
+            (down, up), scale = ancestral_split(sigmas[i], sigmas[i + 1], options.eta, x.dtype), 1.0
         x = euler_step(x, denoised, sigmas[i], down) if down > 0 else denoised
         if up > 0:
             x = x if scale == 1 else x * scale

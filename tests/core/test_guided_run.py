@@ -12,6 +12,7 @@ from sd_concord.core.prompt import Conditioning
 from sd_concord.core.prompt.conditioning import ConditioningPart
 from sd_concord.core.run import sampling_of
 from sd_concord.core.sampling import sample
+from sd_concord.core.sampling.steps import ancestral_split
 from sd_concord.core.sigmas import ModelSigmas
 from torch import Tensor
 
@@ -87,6 +88,17 @@ def test_steps_of_euler_euler_a_and_heun_are_the_hosts_to_the_last_bit():
     by_heun = X + (slope(X, sigmas[0]) + slope(x, sigmas[1])) / 2 * steps[0]
     for name, state in (("euler", x), ("heun", by_heun)):
         assert torch.equal(sample(name, clean, X, sigmas), state + slope(state, sigmas[1]) * steps[1])
+
+
+def test_the_ancestral_split_is_k_diffusions_to_the_last_bit():
+    for sigma, sigma_next in (
+        (14.614640235900879, 2.918307065963745),
+        (0.9323579668998718, 0.029167160391807556),
+    ):
+        start, end = torch.tensor([sigma, sigma_next])
+        up = torch.minimum(end, (end**2 * (start**2 - end**2) / start**2) ** 0.5)
+        split = ancestral_split(sigma, sigma_next, 1.0, torch.float32)
+        assert split == (float((end**2 - up**2) ** 0.5), float(up))
 
 
 def test_forge_takes_zeros_for_a_negative_that_it_leaves_out():

@@ -47,10 +47,11 @@ def test_timesteps():
 
 
 def test_halfway_between_two_timesteps_the_last_digit_of_a_float32_decides():
-    """The third sigma of twelve of SGM Uniform is timestep 832.5, of which the hosts make 833."""
-    sigma = float(get_sigmas("sgm_uniform", 12, SD, convention="webui")[2])
-    assert SD.timestep(sigma) == pytest.approx(832.5, abs=1e-4)
-    assert SD.timestep(sigma, rounded=True) == 833
+    """SGM Uniform has such sigmas: the hosts make 833 of timestep 832.5, and 943 of 943.5, where float64 has 944."""
+    for steps, place, half, whole in ((12, 2, 832.5, 833), (18, 1, 943.5, 943), (18, 5, 721.5, 721)):
+        sigma = float(get_sigmas("sgm_uniform", steps, SD, convention="webui")[place])
+        assert SD.timestep(sigma) == pytest.approx(half, abs=1e-4)
+        assert SD.timestep(sigma, rounded=True) == whole
 
 
 def test_a_fraction_of_a_timestep_is_k_diffusions_to_the_last_bit():
